@@ -1,0 +1,3 @@
+//! forebay
+pub mod memory;
+mod sync;

@@ -1,0 +1,2 @@
+//! The `forebay` command-line program.
+fn main() {}
