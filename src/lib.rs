@@ -5,5 +5,6 @@ pub mod buffer;
 mod lockfree;
 pub mod memory;
 pub mod pool;
+pub mod record;
 mod sync;
 
