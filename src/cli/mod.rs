@@ -1,0 +1,3 @@
+//! Scratch.
+mod header;
+mod rows;
