@@ -1,3 +1,6 @@
 //! Scratch.
 mod header;
+mod parts;
 mod rows;
+mod signals;
+mod staging;
