@@ -1,5 +1,12 @@
-//! The `forebay` command-line program.
+//! The `forebay` program; see `forebay --help`.
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
+// loom's shim is for the library: nothing above it is run under a model.
+#![allow(clippy::disallowed_types)]
+
+use std::process::ExitCode;
+
 mod cli;
-fn main() {}
+
+fn main() -> ExitCode {
+    cli::main()
+}

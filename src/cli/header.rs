@@ -18,8 +18,8 @@ pub(crate) enum ColumnError {
     Unknown { wanted: String, columns: String },
     #[error("the name `{wanted}` stands for the columns {numbers} alike: give the column's number instead")]
     Ambiguous { wanted: String, numbers: String },
-    #[error("--key {wanted} with --no-header: give the column's number, from 1 to {columns}")]
-    NotANumber { wanted: String, columns: usize },
+    #[error("there is no column {wanted}; the first row has {columns}")]
+    OutOfRange { wanted: String, columns: usize },
 }
 
 impl Header {
@@ -95,9 +95,9 @@ impl Header {
 /// The index of the column that `wanted` counts to in files without a header.
 ///
 /// # Errors
-/// [`ColumnError::NotANumber`].
+/// [`ColumnError::OutOfRange`].
 pub(crate) fn numbered(wanted: &str, columns: usize) -> Result<usize, ColumnError> {
-    number(wanted, columns).ok_or_else(|| ColumnError::NotANumber { wanted: wanted.into(), columns })
+    number(wanted, columns).ok_or_else(|| ColumnError::OutOfRange { wanted: wanted.into(), columns })
 }
 
 fn number(wanted: &str, columns: usize) -> Option<usize> {
@@ -151,9 +151,8 @@ mod tests {
     #[test]
     fn without_names_only_numbers_count() {
         assert_eq!(numbered("2", 2), Ok(1));
-        let error = numbered("carrier", 2).unwrap_err().to_string();
-        assert_eq!(error, "--key carrier with --no-header: give the column's number, from 1 to 2");
-        assert!(numbered("3", 2).is_err() && numbered("0", 2).is_err());
+        assert_eq!(numbered("3", 2).unwrap_err().to_string(), "there is no column 3; the first row has 2");
+        assert!(numbered("0", 2).is_err() && numbered("carrier", 2).is_err());
     }
 
     #[test]
