@@ -103,23 +103,29 @@ Example:
   zcat *.csv.gz | forebay shuffle --no-header --key 10 --partitions 16 --out parts -
 
 Rows:
-  A row ends with a newline (a carriage return before it belongs to the line ending), except inside a
-  field in quotes, as in RFC 4180. A last row without a line ending gets that of the row before it. Each
-  row must have as many fields as the header. Blank lines are passed over and counted, but in a file of
-  one column they are empty values. With several FILEs the headers must be the same; each part starts
-  with the first FILE's.
+  A row ends with a newline (a carriage return before it belongs to the line
+  ending), except inside a field in quotes, as in RFC 4180. A last row without a
+  line ending gets that of the row before it. Each row must have as many fields
+  as the header. Blank lines are passed over and counted, but in a file of one
+  column they are empty values. With several FILEs the headers must be the same;
+  each part starts with the first FILE's.
 
 JSON:
-  strategy, partitions, producers; rows and bytes read, headers aside; seconds, rows_per_second,
-  bytes_per_second; parts, a list of {file, rows, bytes}; segments, segment_size, segments_most_in_use;
-  back_pressured_seconds, summed over the producers; idle_seconds, summed over the consumers; blank_lines.
+  strategy, partitions, producers
+  rows, bytes             read, headers aside
+  seconds, rows_per_second, bytes_per_second
+  parts                   a list of {file, rows, bytes}
+  segments, segment_size, segments_most_in_use
+  back_pressured_seconds  summed over the producers
+  idle_seconds            summed over the consumers
+  blank_lines             passed over
 
 Exit status:
-  0  all parts are complete
-  1  failed; DIR is as it was before
-  2  the command line is wrong
-  128 + n  ended by signal n; DIR is as it was before
-  If the parts are complete but nobody reads the summary (a broken pipe), the status is 1, without a word.";
+  0        all parts are complete
+  1        failed: there is no part of this run in DIR; also if nobody reads the
+           summary (a broken pipe), of which nothing is said: the parts are there
+  2        the command line is wrong; nothing was touched
+  128 + n  ended by signal n: there is no part of this run in DIR";
 
 /// How the part of a row is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -28,7 +28,7 @@ use super::rows::Format;
 use super::signals;
 use super::staging::{self, Staging};
 use super::standin::{self, RecordReader, RecordWriter};
-use super::summary::Summary;
+use super::summary::{Summary, counted};
 
 /// What a task has done.
 enum Done {
@@ -124,17 +124,21 @@ pub(crate) fn run(args: &Shuffle) -> Result<Summary> {
 
 /// How many segments the pool shall have.
 fn segments(args: &Shuffle, producers: usize) -> Result<u32> {
+    let by_producers = counted(producers as u64, "producer");
     let (smallest, why) = match args.strategy {
         Strategy::Hash | Strategy::RoundRobin => (
             producers as u64 * u64::from(args.partitions),
-            format!("{producers} producer(s) x {} partition(s)", args.partitions),
+            format!("{by_producers} x {}", counted(args.partitions.into(), "partition")),
         ),
-        Strategy::Broadcast => (producers as u64, format!("{producers} producer(s)")),
+        Strategy::Broadcast => (producers as u64, by_producers),
     };
     match args.segments {
-        None => Ok(u32::try_from((2 * smallest).max(64))?),
+        None => u32::try_from((2 * smallest).max(64)).with_context(|| format!("{why} is too many")),
         Some(segments) if u64::from(segments) >= smallest => Ok(segments),
-        Some(segments) => bail!("--segments {segments} is too small: {why} need at least {smallest}"),
+        Some(segments) => bail!(
+            "--segments {segments} is too small: {why} take{} at least {smallest}, one being filled for each",
+            if smallest == 1 { "s" } else { "" },
+        ),
     }
 }
 

@@ -133,7 +133,7 @@ fn plural(count: u64, noun: &str) -> String {
 }
 
 /// "1 row", "2,000 rows".
-fn counted(count: u64, noun: &str) -> String {
+pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{} {}", thousands(count), plural(count, noun))
 }
 
