@@ -7,7 +7,6 @@
 #[cfg(forebay_loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    hint::spin_loop,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
@@ -21,7 +20,6 @@ pub(crate) use self::real::*;
 #[cfg(not(forebay_loom))]
 mod real {
     pub(crate) use std::{
-        hint::spin_loop,
         sync::{
             Arc, Mutex,
             atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},

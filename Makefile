@@ -1,0 +1,97 @@
+# Every gate of the project. `.ci/run` and `.ci/deep` call these, so what passes here passes there.
+# `make` lists the targets; make itself prints each command before it runs.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help check fmt clippy doc test loom mutants fuzz-smoke bench bench-build miri tsan deep cargo-fuzz
+
+# Set on the command line or in the environment.
+export LOOM_MAX_PREEMPTIONS ?= 2
+FUZZ_SECONDS ?= 10
+# One model, mutant or bench: part of its name.
+FILTER ?=
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+FEATURES := $(shell sed -n '/^\[features\]/,/^\[[^f]/s/^\([a-z0-9_-]*\) *=.*/\1/p' Cargo.toml | grep -vx default)
+# libFuzzer's flags are unstable; RUSTC_BOOTSTRAP spares the nightly where there is none.
+FUZZ := $(shell cargo +nightly --version >/dev/null 2>&1 && echo cargo +nightly || echo RUSTC_BOOTSTRAP=1 cargo) fuzz
+IN_LOOM := RUSTFLAGS="--cfg forebay_loom"
+LOOM_TESTS := --manifest-path loom-tests/Cargo.toml
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+check: fmt clippy doc ## Format, lints (every feature alone and all; the loom build; loom-tests; fuzz), docs
+	@echo "check: all clean"
+
+fmt:
+	cargo fmt --check
+	cargo fmt --check $(LOOM_TESTS)
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
+
+clippy:
+	cargo clippy --all-targets --all-features -- -D warnings
+	cargo clippy --all-targets --no-default-features -- -D warnings
+	for f in $(FEATURES); do \
+	  echo "+ feature $$f alone"; \
+	  cargo clippy --all-targets --no-default-features --features $$f -- -D warnings; \
+	done
+	# Only here does std's atomic in the library mean one that loom can't see (clippy.toml).
+	$(IN_LOOM) cargo clippy --lib --target-dir $(TARGET)/loom -- -D clippy::disallowed_types
+	$(IN_LOOM) cargo clippy $(LOOM_TESTS) --all-targets --no-deps --target-dir $(TARGET)/loom -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --no-deps --target-dir $(TARGET)/fuzz-check -- -D warnings
+
+doc: ## Build the docs, private items too, with warnings as errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --lib --no-deps --all-features --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --lib --no-deps --all-features
+
+test: ## Unit tests, tests/ and doctests, with all features
+	cargo test --all-features
+
+loom: ## Model-check the lock-free code (LOOM_MAX_PREEMPTIONS=2, FILTER=model)
+	$(IN_LOOM) cargo test $(LOOM_TESTS) --release --target-dir $(TARGET)/loom --test '*' -- $(FILTER)
+
+mutants: ## Weaken each labelled ordering in a copy; its model must fail (FILTER=label|file|test)
+	$(IN_LOOM) cargo test $(LOOM_TESTS) --release --target-dir $(TARGET)/loom --bin mutants
+	cargo run --quiet $(LOOM_TESTS) --target-dir $(TARGET)/mutants --bin mutants -- $(FILTER)
+
+fuzz-smoke: cargo-fuzz ## Fuzz each target for FUZZ_SECONDS=10, from its seeds
+	@targets=$$(cargo fuzz list --fuzz-dir fuzz); [ -n "$$targets" ] || { echo "fuzz/ has no target"; exit 1; }; \
+	for t in $$targets; do \
+	  echo "== fuzzing $$t for $(FUZZ_SECONDS) s"; \
+	  mkdir -p fuzz/corpus/$$t; \
+	  $(FUZZ) run --fuzz-dir fuzz --target-dir $(TARGET)/fuzz $$t fuzz/corpus/$$t fuzz/seeds/$$t -- \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=1 -print_final_stats=1; \
+	done; \
+	echo "fuzz-smoke: no target failed"
+
+cargo-fuzz:
+	@cargo fuzz --version 2>/dev/null || cargo install cargo-fuzz --locked || \
+	  { echo "error: cargo-fuzz is missing and does not install: cargo install cargo-fuzz --locked"; exit 1; }
+
+bench: ## Run the benches (FILTER=name)
+	cargo bench --all-features --bench '*' -- $(FILTER)
+
+bench-build: ## Build the benches, and run none
+	cargo bench --all-features --bench '*' --no-run
+
+# $(call nightly,COMPONENT…) adds what is missing, or says what is.
+nightly = cargo +nightly --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal || \
+	{ echo "error: '$@' needs a nightly toolchain: rustup toolchain install nightly"; exit 1; }; \
+	for c in $(1); do rustup component list --toolchain nightly --installed | grep "^$$c" >/dev/null || \
+	rustup component add --toolchain nightly $$c || { echo "error: '$@' needs nightly's $$c"; exit 1; }; done
+
+miri: ## Unit tests of the library under Miri: undefined behaviour, with strict provenance
+	@$(call nightly,miri rust-src)
+	cargo +nightly miri setup
+	MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-strict-provenance" PROPTEST_CASES=8 \
+	  cargo +nightly miri test --lib --target-dir $(TARGET)/miri -- $(FILTER)
+
+tsan: ## Unit tests and tests/ under ThreadSanitizer, std included
+	@$(call nightly,rust-src)
+	RUSTFLAGS=-Zsanitizer=thread cargo +nightly test -Zbuild-std --target $(HOST) --target-dir $(TARGET)/tsan \
+	  --lib --tests -- $(FILTER)
+
+deep: ## .ci/deep: everything slow (an hour or more)
+	.ci/deep

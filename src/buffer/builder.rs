@@ -1,0 +1,288 @@
+//! One thread fills a segment while others read the committed prefix.
+
+use std::{fmt, ptr::NonNull};
+
+use super::{data_type::DataType, exclusive::BufferMut, lend, shared::Buffer, table::Header};
+use crate::sync::Ordering;
+
+/// Set in `committed` when nothing more will be appended.
+const FINISHED: u32 = 1;
+
+/// The writing end of a segment.
+///
+/// What was [appended](Self::append) becomes visible to the consumers by [`commit`](Self::commit), in whole commits only
+/// (B1). Dropping the builder finishes the segment at the last commit. All operations are wait-free.
+///
+/// ```
+/// # use forebay::pool::NetworkBufferPool;
+/// # let pool = NetworkBufferPool::builder().segments(4).build()?;
+/// # let mut local = pool.local_pool("task").required(2).build()?;
+/// let mut builder = local.try_request()?.into_builder();
+/// let mut consumer = builder.create_consumer();
+/// assert_eq!(builder.append(b"hello"), 5);
+/// assert!(consumer.build().is_none(), "not committed yet");
+/// builder.commit();
+/// assert_eq!(&*consumer.build().unwrap(), b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Source
+/// Flink's `BufferBuilder`.
+pub struct BufferBuilder {
+    header: NonNull<Header>,
+    data: NonNull<u8>,
+    /// Bytes appended; `[committed, written)` is nobody else's.
+    written: u32,
+    /// As last stored in the header; only this builder stores there.
+    committed: u32,
+    /// Where the builder stops: the segment's size, or less after `trim`.
+    capacity: u32,
+}
+
+// SAFETY: H3, the only writer of its bytes.
+unsafe impl Send for BufferBuilder {}
+// SAFETY: `&BufferBuilder` writes nothing: appending and committing take `&mut self`.
+unsafe impl Sync for BufferBuilder {}
+
+impl BufferBuilder {
+    pub(super) fn new(buffer: BufferMut) -> Self {
+        let header = buffer.into_header(); // its count is ours now
+        let (data, capacity) = {
+            // SAFETY: H1, we are counted.
+            let header = unsafe { header.as_ref() };
+            // Relaxed: nobody else has a handle; how a consumer gets to another thread publishes it.
+            header.committed.store(0, Ordering::Relaxed);
+            (header.data(), header.capacity())
+        };
+        Self { header, data, written: 0, committed: 0, capacity }
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: H1, we are counted.
+        unsafe { self.header.as_ref() }
+    }
+
+    /// A consumer of everything from the first byte on. Any number of them may exist, each with a position of its own.
+    #[must_use]
+    pub fn create_consumer(&mut self) -> BufferConsumer {
+        self.consumer_at(0)
+    }
+
+    /// A consumer of what will be committed after this call.
+    #[must_use]
+    pub fn create_consumer_from_here(&mut self) -> BufferConsumer {
+        self.consumer_at(self.committed)
+    }
+
+    fn consumer_at(&mut self, read: u32) -> BufferConsumer {
+        // Relaxed, as `Buffer::clone`.
+        self.header().refs.fetch_add(1, Ordering::Relaxed);
+        BufferConsumer { header: self.header, data: self.data, read }
+    }
+
+    /// Copies as much of `src` as fits, and returns how many bytes that was.
+    #[inline]
+    pub fn append(&mut self, src: &[u8]) -> usize {
+        let n = src.len().min(self.remaining());
+        self.spare(n).copy_from_slice(&src[..n]);
+        self.advance(n);
+        n
+    }
+
+    /// The next `len` bytes to be written; count them with [`advance`](Self::advance). Their content is unspecified.
+    ///
+    /// # Panics
+    /// If `len` is more than [`remaining`](Self::remaining).
+    #[inline]
+    pub fn spare(&mut self, len: usize) -> &mut [u8] {
+        assert!(len <= self.remaining(), "{len} bytes of {} that remain", self.remaining());
+        let start = self.written as usize;
+        self.header().writes(start..start + len);
+        // SAFETY: `written <= capacity`, so the pointer stays in the segment (H1).
+        let start = unsafe { self.data.add(start) };
+        // SAFETY: `[written, written + len)` lies in the segment, is initialised (the arena zeroes, later users only
+        // write), and at or above `committed`, so nobody else touches it (H3).
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
+    }
+
+    /// Counts the next `len` bytes as written.
+    ///
+    /// # Panics
+    /// If `len` is more than [`remaining`](Self::remaining).
+    #[inline]
+    pub fn advance(&mut self, len: usize) {
+        assert!(len <= self.remaining(), "{len} bytes of {} that remain", self.remaining());
+        self.written += len as u32;
+    }
+
+    /// Shows the consumers every byte appended so far.
+    #[inline]
+    pub fn commit(&mut self) {
+        self.committed = self.written;
+        // ORDERING W1 Release, pairs with W2 in `BufferConsumer`: the bytes are visible no later than their length (B1).
+        self.header().committed.store(self.committed << 1, Ordering::Release);
+    }
+
+    /// Commits, says that this was all, and gives up the segment.
+    pub fn finish(mut self) {
+        self.committed = self.written; // and `drop` publishes it
+    }
+
+    /// Bytes appended so far, committed or not.
+    #[must_use]
+    #[inline]
+    pub fn written(&self) -> usize {
+        self.written as usize
+    }
+
+    /// Bytes that still fit.
+    #[must_use]
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        (self.capacity - self.written) as usize
+    }
+
+    /// Whether nothing more fits.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.written == self.capacity
+    }
+
+    /// Lowers the number of bytes that the segment takes to `capacity`, but not below what is written already nor above
+    /// what it was.
+    pub fn trim(&mut self, capacity: usize) {
+        self.capacity = capacity.clamp(self.written as usize, self.capacity as usize) as u32;
+    }
+}
+
+impl Drop for BufferBuilder {
+    fn drop(&mut self) {
+        // ORDERING W1, as in `commit`: the finished bit is seen with the last bytes.
+        self.header().committed.store(self.committed << 1 | FINISHED, Ordering::Release);
+        lend::release(self.header);
+    }
+}
+
+impl fmt::Debug for BufferBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferBuilder")
+            .field("segment", &self.header().index())
+            .field("written", &self.written)
+            .field("committed", &self.committed)
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A reading end of a segment that is being filled: takes the committed bytes out as [`Buffer`]s, each byte once.
+///
+/// A clone starts where the original stands and goes on alone. All operations are wait-free.
+///
+/// # Source
+/// Flink's `BufferConsumer`.
+pub struct BufferConsumer {
+    header: NonNull<Header>,
+    data: NonNull<u8>,
+    /// Bytes taken so far.
+    read: u32,
+}
+
+// SAFETY: H4, it reads frozen bytes only.
+unsafe impl Send for BufferConsumer {}
+// SAFETY: as above.
+unsafe impl Sync for BufferConsumer {}
+
+impl BufferConsumer {
+    fn header(&self) -> &Header {
+        // SAFETY: H1, we are counted.
+        unsafe { self.header.as_ref() }
+    }
+
+    /// Committed bytes, and whether that is all there will be.
+    #[inline]
+    fn committed(&self) -> (u32, bool) {
+        // ORDERING W2 Acquire, pairs with W1 in `BufferBuilder`: the bytes below the length are seen, and stay (H4).
+        let committed = self.header().committed.load(Ordering::Acquire);
+        (committed >> 1, committed & FINISHED != 0)
+    }
+
+    /// The bytes committed since the last call as one buffer, if there are any.
+    pub fn build(&mut self) -> Option<Buffer> {
+        let (committed, _) = self.committed();
+        if committed == self.read {
+            return None;
+        }
+        // Relaxed, as `Buffer::clone`.
+        self.header().refs.fetch_add(1, Ordering::Relaxed);
+        Some(self.take_to(committed))
+    }
+
+    /// All that is left as one buffer, if the builder has finished: hands over the consumer's own count, so costs no
+    /// read-modify-write.
+    ///
+    /// # Errors
+    /// The consumer itself, if the builder has not finished yet.
+    pub fn into_last(mut self) -> Result<Buffer, Self> {
+        let (committed, finished) = self.committed();
+        if !finished {
+            return Err(self);
+        }
+        let buffer = self.take_to(committed);
+        #[allow(clippy::mem_forget, reason = "its count passed to the buffer")]
+        std::mem::forget(self);
+        Ok(buffer)
+    }
+
+    /// A buffer of `[read, committed)` that takes over one count.
+    fn take_to(&mut self, committed: u32) -> Buffer {
+        // SAFETY: `read <= committed <= capacity`, so the pointer stays in the segment or one past its end (H1).
+        let start = unsafe { self.data.add(self.read as usize) };
+        let len = committed - self.read;
+        self.read = committed;
+        Buffer::counted(self.header, start, len, DataType::DATA_BUFFER)
+    }
+
+    /// Whether the builder has finished. Once true, it stays true.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.committed().1
+    }
+
+    /// Whether the builder has finished and every byte was taken. Once true, it stays true.
+    #[must_use]
+    pub fn is_consumed(&self) -> bool {
+        self.committed() == (self.read, true)
+    }
+
+    /// Whether there is something that [`build`](Self::build) would return.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.committed().0 != self.read
+    }
+}
+
+impl Clone for BufferConsumer {
+    fn clone(&self) -> Self {
+        // Relaxed, as `Buffer::clone`.
+        self.header().refs.fetch_add(1, Ordering::Relaxed);
+        Self { ..*self }
+    }
+}
+
+impl Drop for BufferConsumer {
+    fn drop(&mut self) {
+        lend::release(self.header);
+    }
+}
+
+impl fmt::Debug for BufferConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (committed, finished) = self.committed();
+        f.debug_struct("BufferConsumer")
+            .field("segment", &self.header().index())
+            .field("read", &self.read)
+            .field("committed", &committed)
+            .field("finished", &finished)
+            .finish_non_exhaustive()
+    }
+}

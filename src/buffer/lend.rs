@@ -1,0 +1,298 @@
+//! Lending segments and getting them back: the owner's [`Lender`], and the [`Home`] that every handle points to.
+//!
+//! ```text
+//!   Lender (one owner) ── lend ──▶ handles, on any thread
+//!      ▲                              │ last one dropped
+//!      │ collect (swap)               ▼
+//!   Home.inbox ◀──── own segment: one CAS         borrowed segment: recycler (the common depot) at once
+//! ```
+//!
+//! # Who keeps the home alive
+//!
+//! A handle has a plain pointer to its home: a counted one would be a counter that all cores hit. The home is freed by
+//! the owner if everything is back when the [`Lender`] is dropped, else by whoever brings the last segment back. `debt`
+//! settles who that is. It counts up by one for each return that the owner does not see (borrowed segments, and own ones
+//! that find the inbox closed); on closing, the owner subtracts what is still out, and sets `CLOSING`. One of these
+//! additions makes the value `CLOSING` exactly, and the thread that did it frees the home.
+//!
+//! # Invariants
+//! * **L1** A thread touches a home only while it has a segment of it to bring back, or a pin in `debt`, or is the owner.
+//!   Its addition to `debt`, or its quiet push to the inbox, is its last touch.
+//! * **L2** `debt` is `CLOSING` exactly once: when the owner has closed and nothing is out and nobody has a pin.
+//!
+//! # Source
+//! Flink's `BufferRecycler` and `LocalBufferPool.lazyDestroy`; the biased count is ours.
+
+use std::{ptr::NonNull, task::Waker};
+
+use super::{
+    exclusive::BufferMut,
+    shared::Buffer,
+    table::{FreeSegment, Header, LentBy, SegmentTable},
+};
+use crate::{
+    lockfree::{
+        inbox::{Inbox, NotQuiet},
+        waker::WakerCell,
+    },
+    sync::{Arc, AtomicI64, AtomicU64, Ordering},
+};
+
+/// Where a segment goes that its lender has no claim to, or no longer wants.
+pub(crate) trait BufferRecycler: Send + Sync {
+    /// Takes a segment that nobody holds. Must not block, and must not touch the lender.
+    fn recycle(&self, segment: FreeSegment);
+}
+
+/// Set in `debt` once the owner has gone; far above what counting reaches.
+const CLOSING: i64 = 1 << 62;
+
+/// What handles point to: where their segment goes back to. See the [module](self).
+pub(crate) struct Home {
+    inbox: Inbox,
+    waker: WakerCell,
+    /// Borrowed segments that came back, ever.
+    borrowed_back: AtomicU64,
+    /// See the module's docs.
+    debt: AtomicI64,
+    table: Arc<SegmentTable>,
+    recycler: Box<dyn BufferRecycler>,
+}
+
+impl Home {
+    pub(super) fn table(&self) -> &SegmentTable {
+        &self.table
+    }
+
+    /// Brings `segment` home: lock-free. No handle to it is left, and the calling thread dropped the last one.
+    fn bring(home: NonNull<Self>, segment: FreeSegment, borrowed: bool) {
+        // SAFETY: L1, we have a segment to bring back, so the home is not freed before our last touch.
+        let this = unsafe { home.as_ref() };
+        if borrowed {
+            // ORDERING L-B Release, pairs with L-C in `Lender::borrowed_out`: who sees the room sees the segment gone.
+            // Before `recycle`, which wakes who waits for room.
+            this.borrowed_back.fetch_add(1, Ordering::Release);
+            this.recycler.recycle(segment);
+            return Self::settle(home, 1);
+        }
+        let index = segment.into_index();
+        match this.inbox.push_quietly(&*this.table, index) {
+            Ok(()) => {} // the last touch
+            Err(NotQuiet::Parked) => {
+                // The owner sleeps, and once we have pushed nothing of ours keeps the home alive while we wake it: pin.
+                // Relaxed: our segment keeps the home until the push, which publishes the pin with it.
+                this.debt.fetch_sub(1, Ordering::Relaxed);
+                match this.inbox.push(&*this.table, index) {
+                    Ok(wake) => {
+                        if wake {
+                            this.waker.wake();
+                        }
+                        Self::settle(home, 1); // the pin
+                    }
+                    Err(_closed) => {
+                        this.recycler.recycle(SegmentTable::free(index));
+                        Self::settle(home, 2); // the pin, and the segment
+                    }
+                }
+            }
+            Err(NotQuiet::Closed) => {
+                this.recycler.recycle(SegmentTable::free(index));
+                Self::settle(home, 1);
+            }
+        }
+    }
+
+    /// Adds `amount` to `debt`, and frees the home if that settles it. The caller's last touch.
+    fn settle(home: NonNull<Self>, amount: i64) {
+        let debt = {
+            // SAFETY: L1, the caller has a segment or a pin that it has not settled yet.
+            let this = unsafe { home.as_ref() };
+            // ORDERING L-D AcqRel: Release, so that who frees has seen our last touch; Acquire, so that if it is we who
+            // free, we have seen everybody's.
+            this.debt.fetch_add(amount, Ordering::AcqRel) + amount
+        };
+        if debt == CLOSING {
+            // SAFETY: L2, we alone got here, and everybody's last touch is behind us (L-D).
+            drop(unsafe { Box::from_raw(home.as_ptr()) });
+        }
+    }
+}
+
+/// Drops a handle that was counted in `header`. Wait-free unless it is the last one, then lock-free.
+#[inline]
+pub(super) fn release(header: NonNull<Header>) {
+    {
+        // SAFETY: H1, the caller's handle is still counted.
+        let header = unsafe { header.as_ref() };
+        // ORDERING R0 Acquire, pairs with R1: if we are the only one left, what the others did with the bytes is done.
+        if header.refs.load(Ordering::Acquire) != 1 {
+            // ORDERING R1 Release, pairs with R0 and R2: what we did with the bytes is done before the segment is free.
+            if header.refs.fetch_sub(1, Ordering::Release) != 1 {
+                return;
+            }
+            // ORDERING R2 Acquire, pairs with R1 of all others. A load rather than a fence: ThreadSanitizer sees it.
+            header.refs.load(Ordering::Acquire);
+        }
+    }
+    release_last(header);
+}
+
+/// Brings the segment of the last handle home.
+#[inline]
+fn release_last(header: NonNull<Header>) {
+    let (lent_by, index) = {
+        // SAFETY: H1, nobody else has a handle, and ours is not yet given up.
+        let header = unsafe { header.as_ref() };
+        // Relaxed: no handle is left, so nobody else looks until the segment is lent again; the inbox publishes it.
+        header.refs.store(0, Ordering::Relaxed);
+        (header.lent_by(), header.index())
+    };
+    let home = NonNull::new(lent_by.home.cast_mut()).expect("a lent segment has a home");
+    Home::bring(home, SegmentTable::free(index), lent_by.borrowed);
+}
+
+/// The owner's end of a [`Home`]: lends segments, and gets its own back. One owner at a time (`&mut self`).
+pub(crate) struct Lender {
+    home: NonNull<Home>,
+    /// Own segments that are lent, as far as the owner has looked.
+    own_out: u64,
+    /// Borrowed segments that were lent, ever.
+    borrowed: u64,
+}
+
+// SAFETY: the owner's counters move with it, and everything in `Home` is meant for many threads.
+unsafe impl Send for Lender {}
+// SAFETY: `&Lender` gives access to atomics of `Home` only.
+unsafe impl Sync for Lender {}
+
+impl Lender {
+    /// Lends segments of `table`. Borrowed ones, and all that come back after the lender is gone, go to `recycler`.
+    pub(crate) fn new(table: Arc<SegmentTable>, recycler: Box<dyn BufferRecycler>) -> Self {
+        let home = Box::new(Home {
+            inbox: Inbox::new(),
+            waker: WakerCell::new(),
+            borrowed_back: AtomicU64::new(0),
+            debt: AtomicI64::new(0),
+            table,
+            recycler,
+        });
+        Self { home: NonNull::from(Box::leak(home)), own_out: 0, borrowed: 0 }
+    }
+
+    fn home(&self) -> &Home {
+        // SAFETY: L1, we are the owner, and free the home at the earliest when we are dropped.
+        unsafe { self.home.as_ref() }
+    }
+
+    /// The table the segments belong to.
+    pub(crate) fn table(&self) -> &Arc<SegmentTable> {
+        &self.home().table
+    }
+
+    /// Lends a segment of the owner's: it comes back to [`collect`](Self::collect). Wait-free.
+    #[inline]
+    pub(crate) fn lend(&mut self, segment: FreeSegment) -> BufferMut {
+        self.own_out += 1;
+        self.hand_out(segment, false)
+    }
+
+    /// Lends a segment that goes to the recycler when it comes back. Wait-free.
+    pub(crate) fn lend_borrowed(&mut self, segment: FreeSegment) -> BufferMut {
+        self.borrowed += 1;
+        self.hand_out(segment, true)
+    }
+
+    #[inline]
+    fn hand_out(&self, segment: FreeSegment, borrowed: bool) -> BufferMut {
+        let header = self.home().table.header(&segment);
+        header.lent_by.with_mut(|lent_by| {
+            // SAFETY: H2, `segment` is the only name of the segment, so no handle reads the cell.
+            unsafe { *lent_by = LentBy { home: self.home.as_ptr(), borrowed } }
+        });
+        // Relaxed, both: no handle exists yet; however the first one gets to another thread publishes them.
+        header.refs.store(1, Ordering::Relaxed);
+        header.committed.store(0, Ordering::Relaxed);
+        let _ = segment.into_index(); // named by the handle from here on
+        BufferMut::lent(NonNull::from(header))
+    }
+
+    /// Takes an own segment back without any read-modify-write, if `buffer` is its only handle. Wait-free.
+    ///
+    /// # Errors
+    /// The buffer, if it is shared, borrowed, or of another lender.
+    #[inline]
+    pub(crate) fn take_back(&mut self, buffer: Buffer) -> Result<FreeSegment, Buffer> {
+        let header = buffer.header();
+        {
+            // SAFETY: H1, `buffer` is counted.
+            let header = unsafe { header.as_ref() };
+            let lent_by = header.lent_by();
+            // ORDERING R0, as in `release`.
+            if lent_by.borrowed
+                || !std::ptr::eq(lent_by.home, self.home.as_ptr())
+                || header.refs.load(Ordering::Acquire) != 1
+            {
+                return Err(buffer);
+            }
+            header.refs.store(0, Ordering::Relaxed); // as in `release_last`
+        }
+        self.own_out -= 1;
+        // SAFETY: H1, the table outlives us.
+        let index = unsafe { header.as_ref() }.index();
+        #[allow(clippy::mem_forget, reason = "its count was given up above")]
+        std::mem::forget(buffer);
+        Ok(SegmentTable::free(index))
+    }
+
+    /// Passes on the own segments that came back since the last call, most recent first. Wait-free but for `each`.
+    pub(crate) fn collect(&mut self, mut each: impl FnMut(FreeSegment)) {
+        let mut chain = self.home().inbox.take_all();
+        while let Some(index) = chain.next(&*self.home().table) {
+            self.own_out -= 1;
+            each(SegmentTable::free(index));
+        }
+    }
+
+    /// Own segments that are out, as of the last [`collect`](Self::collect).
+    pub(crate) fn own_out(&self) -> u64 {
+        self.own_out
+    }
+
+    /// Borrowed segments that are out. May shrink at any moment.
+    pub(crate) fn borrowed_out(&self) -> u64 {
+        // ORDERING L-C Acquire, pairs with L-B.
+        self.borrowed - self.home().borrowed_back.load(Ordering::Acquire)
+    }
+
+    /// Leaves `waker` to be woken by the next own segment that comes back after [`park`](Self::park).
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.home().waker.register(waker);
+    }
+
+    /// Says that the owner is about to wait; `false` if an own segment is back already.
+    pub(crate) fn park(&self) -> bool {
+        self.home().inbox.park()
+    }
+}
+
+impl Drop for Lender {
+    fn drop(&mut self) {
+        let home = self.home();
+        let mut out = self.own_out + self.borrowed; // the borrowed ones that are back count in `debt` already
+        let mut chain = home.inbox.close();
+        while let Some(index) = chain.next(&*home.table) {
+            out -= 1;
+            home.recycler.recycle(SegmentTable::free(index));
+        }
+        Home::settle(self.home, CLOSING - out as i64);
+    }
+}
+
+impl std::fmt::Debug for Lender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lender")
+            .field("own_out", &self.own_out)
+            .field("borrowed_out", &self.borrowed_out())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+//! The side table: one header of one cache line for each segment of an arena.
+
+use std::{mem, ops::Range, ptr, ptr::NonNull};
+
+use super::lend::Home;
+use crate::{
+    lockfree::inbox::{Links, MAX_INDEX},
+    memory::Arena,
+    sync::{Arc, AtomicU32, Ordering, UnsafeCell},
+};
+
+/// The name of a segment that nobody holds. Who has it may lend it, and nobody else can.
+///
+/// Neither `Copy` nor `Clone`: passing it on is giving it away, so no segment is ever in two places (H2, M1). Dropping
+/// one by mistake loses the segment, hence the bomb in debug builds.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the segment is in no other place"]
+pub(crate) struct FreeSegment(u32);
+
+impl FreeSegment {
+    /// Its index in the arena, to be kept in a list; [`SegmentTable::regain`] turns it back.
+    pub(crate) fn into_index(self) -> u32 {
+        let index = self.0;
+        #[allow(clippy::mem_forget, reason = "given away, not lost")]
+        mem::forget(self);
+        index
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for FreeSegment {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "broken invariant M1: segment {} was lost", self.0);
+    }
+}
+
+/// What is known of one segment, on a cache line of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Header {
+    /// Handles that exist (H1). Written by whoever clones or drops a handle.
+    pub(super) refs: AtomicU32,
+    /// `length << 1 | finished`. Written by the builder alone, read by its consumers.
+    pub(super) committed: AtomicU32,
+    /// The link of the inbox, or none, that the segment is in.
+    next: AtomicU32,
+    index: u32,
+    /// Who lent the segment: set while its only name is a `FreeSegment`, read by who drops the last handle.
+    pub(super) lent_by: UnsafeCell<LentBy>,
+    data: NonNull<u8>,
+    capacity: u32,
+}
+
+/// Who lent a segment, and on which terms.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LentBy {
+    pub(super) home: *const Home,
+    /// Goes to the common depot when it comes back, not to its lender.
+    pub(super) borrowed: bool,
+}
+
+// SAFETY: `data` points into the arena, which is Send + Sync; who may touch the bytes is H3, H4. `lent_by` is written
+// only while one `FreeSegment` is the segment's only name, and read only with a handle counted.
+unsafe impl Send for Header {}
+// SAFETY: as above.
+unsafe impl Sync for Header {}
+
+impl Header {
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(super) fn data(&self) -> NonNull<u8> {
+        self.data
+    }
+
+    /// Bytes in the segment.
+    pub(super) fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Who lent the segment. The caller holds a handle to it, or its `FreeSegment`.
+    pub(super) fn lent_by(&self) -> LentBy {
+        // SAFETY: written before the first handle existed, and not again while one does.
+        self.lent_by.with(|lent| unsafe { *lent })
+    }
+
+    /// Tells loom that the calling thread reads `range`. Nothing in a real build.
+    #[inline]
+    pub(super) fn reads(&self, range: Range<usize>) {
+        if cfg!(forebay_loom) {
+            self.arena(|arena| arena.reads(self.index, range));
+        }
+    }
+
+    /// Tells loom that the calling thread writes `range`. Nothing in a real build.
+    #[inline]
+    pub(super) fn writes(&self, range: Range<usize>) {
+        if cfg!(forebay_loom) {
+            self.arena(|arena| arena.writes(self.index, range));
+        }
+    }
+
+    fn arena(&self, f: impl FnOnce(&Arena)) {
+        // SAFETY: H1, the caller holds a handle, so the home exists.
+        let home = unsafe { &*self.lent_by().home };
+        f(&home.table().arena);
+    }
+}
+
+/// An arena and the headers of its segments. Kept alive by every [`Home`] that lends from it.
+#[derive(Debug)]
+pub(crate) struct SegmentTable {
+    headers: Box<[Header]>,
+    arena: Arena,
+}
+
+impl SegmentTable {
+    /// Takes over `arena`; every segment of it is free, and named by the tokens in [`all`](Self::all).
+    pub(crate) fn new(arena: Arena) -> Arc<Self> {
+        assert!(arena.segments() <= MAX_INDEX, "the pool's builder refuses more segments than can be named");
+        let capacity = arena.segment_size() as u32;
+        let headers = (0..arena.segments())
+            .map(|index| Header {
+                refs: AtomicU32::new(0),
+                committed: AtomicU32::new(0),
+                next: AtomicU32::new(0),
+                index,
+                lent_by: UnsafeCell::new(LentBy { home: ptr::null(), borrowed: false }),
+                data: arena.data(index),
+                capacity,
+            })
+            .collect();
+        Arc::new(Self { headers, arena })
+    }
+
+    /// The names of all segments. To be called once, when the table is made.
+    pub(crate) fn all(&self) -> impl Iterator<Item = FreeSegment> {
+        (0..self.segments()).map(FreeSegment)
+    }
+
+    /// Number of segments.
+    pub(crate) fn segments(&self) -> u32 {
+        self.headers.len() as u32
+    }
+
+    /// Bytes in each segment.
+    pub(crate) fn segment_size(&self) -> usize {
+        self.arena.segment_size()
+    }
+
+    /// Turns an index that came from [`FreeSegment::into_index`] back into the name, once.
+    pub(crate) fn regain(&self, index: u32) -> FreeSegment {
+        assert!(index < self.segments(), "broken invariant M1: no segment {index}");
+        debug_assert_eq!(self.headers[index as usize].refs.load(Ordering::Relaxed), 0, "M1: segment {index} is held");
+        FreeSegment(index)
+    }
+
+    pub(super) fn header(&self, segment: &FreeSegment) -> &Header {
+        &self.headers[segment.0 as usize]
+    }
+
+    pub(super) fn free(index: u32) -> FreeSegment {
+        FreeSegment(index)
+    }
+}
+
+impl Links for SegmentTable {
+    fn link(&self, index: u32) -> &AtomicU32 {
+        &self.headers[index as usize].next
+    }
+}

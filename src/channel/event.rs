@@ -1,0 +1,16 @@
+//! What travels between records.
+
+use std::{error::Error, sync::Arc};
+
+/// Why a producer failed, shared by all who read from it.
+pub type Cause = Arc<dyn Error + Send + Sync>;
+
+/// Something that a writer tells its readers in order with the data, and that is no data.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// The writer has ended as it should: nothing follows.
+    EndOfPartition,
+    /// The writer has failed: nothing follows, and what came before is not all there was to be.
+    Failed(Cause),
+}

@@ -1,0 +1,78 @@
+//! The reading end of a channel.
+
+use super::{Entry, Event, QUEUED, RELEASED, Shared};
+use crate::{
+    buffer::Buffer,
+    lockfree::spsc::Consumer,
+    sync::{Arc, Ordering},
+};
+
+/// What [`Receiver::poll`] found.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// Never empty.
+    Buffer(Buffer),
+    Event(Event),
+}
+
+/// See the [module](super).
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    shared: Arc<Shared>,
+    /// There until dropped.
+    queue: Option<Consumer<Entry>>,
+}
+
+impl Receiver {
+    pub(super) fn new(shared: Arc<Shared>, queue: Consumer<Entry>) -> Self {
+        Self { shared, queue: Some(queue) }
+    }
+
+    /// The next buffer or event, if there is one now. Wait-free.
+    ///
+    /// Of a segment that is still being filled it takes what is committed.
+    pub(crate) fn poll(&mut self) -> Option<Item> {
+        let queue = self.queue.as_mut()?;
+        loop {
+            let Entry::Data(consumer) = queue.front()? else {
+                let Some(Entry::Event(event)) = queue.pop() else { unreachable!("the front was an event") };
+                return Some(Item::Event(event));
+            };
+            if !consumer.is_finished() {
+                return consumer.build().map(Item::Buffer);
+            }
+            let Some(Entry::Data(consumer)) = queue.pop() else { unreachable!("the front was data") };
+            let buffer = consumer.into_last().expect("finished");
+            if !buffer.is_empty() {
+                return Some(Item::Buffer(buffer));
+            }
+        }
+    }
+
+    /// Says that the reader found nothing; it must poll once more afterwards. Wait-free.
+    pub(crate) fn unqueue(&self) {
+        // ORDERING C2 AcqRel: Acquire pairs with C1 of a writer that found QUEUED on, and so did not tell us: the second
+        // look sees what it added. Release: nothing to publish, but both halves are one exchange in `state`'s order.
+        self.shared.state.fetch_and(!QUEUED, Ordering::AcqRel);
+    }
+
+    /// Takes the token back after the second look found something; `false` if the writer was faster, and the channel is
+    /// in the gate's inbox. Wait-free.
+    pub(crate) fn requeue(&self) -> bool {
+        // ORDERING C1 for the order of `state`; the token is the reader's own, nothing else is published.
+        self.shared.state.fetch_or(QUEUED, Ordering::AcqRel) & QUEUED == 0
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let mut queue = self.queue.take().expect("there until dropped");
+        while queue.pop().is_some() {}
+        *self.shared.orphan.lock().expect("no panic while it is held") = Some(queue);
+        // ORDERING C3 AcqRel: Release pairs with C1, who finds RELEASED finds the queue in `orphan`; Acquire pairs with
+        // C1 of a writer that added something and told us after the queue was emptied above.
+        if self.shared.state.fetch_or(RELEASED, Ordering::AcqRel) & QUEUED != 0 {
+            self.shared.drain_orphan();
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The writing end of a channel.
+
+use super::{Entry, Event, Shared};
+use crate::{
+    buffer::BufferConsumer,
+    lockfree::spsc::Producer,
+    sync::{Arc, Ordering},
+};
+
+/// The reading end is gone: what is added goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Released;
+
+/// See the [module](super).
+#[derive(Debug)]
+pub(crate) struct Sender {
+    shared: Arc<Shared>,
+    queue: Producer<Entry>,
+}
+
+impl Sender {
+    pub(super) fn new(shared: Arc<Shared>, queue: Producer<Entry>) -> Self {
+        Self { shared, queue }
+    }
+
+    /// Adds a segment that is about to be filled. The reader is not told yet.
+    pub(crate) fn add(&mut self, consumer: BufferConsumer) {
+        self.queue.push(Entry::Data(consumer));
+        self.set_open(true);
+    }
+
+    /// Says whether the last segment is still being filled, for the flush timer.
+    pub(crate) fn set_open(&self, open: bool) {
+        self.shared.open.store(open, Ordering::Relaxed); // a hint, see `Shared::flush_if_open`
+    }
+
+    /// Adds an event behind everything else, and tells the reader.
+    ///
+    /// # Errors
+    /// [`Released`].
+    pub(crate) fn send(&mut self, event: Event) -> Result<(), Released> {
+        self.queue.push(Entry::Event(event));
+        self.notify()
+    }
+
+    /// Tells the reader that there is something to read. Lock-free.
+    ///
+    /// # Errors
+    /// [`Released`]: everything added was dropped.
+    pub(crate) fn notify(&self) -> Result<(), Released> {
+        if self.shared.notify() {
+            return Ok(());
+        }
+        self.shared.drain_orphan();
+        Err(Released)
+    }
+
+    /// What the flush timer needs.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+}

@@ -1,0 +1,21 @@
+//! The receiving side: [`InputGate`] over many channels → [`RecordReader`].
+//!
+//! ```text
+//!  channel 0 ─┐  told once      ready        one buffer each, in turn
+//!  channel 1 ─┼─▶ inbox ──────▶ [2, 0, …] ──▶ InputGate ─▶ RecordReader ─▶ records, borrowed from the segment
+//!  channel 2 ─┘
+//! ```
+//!
+//! An idle channel costs nothing: the gate looks only at channels that announced themselves. Ready channels take turns,
+//! one buffer each.
+//!
+//! # Source
+//! Flink's `SingleInputGate`, `InputChannel`, `RecordReader`.
+#![forbid(unsafe_code)]
+
+mod input_channel;
+mod input_gate;
+mod record_reader;
+
+pub use input_gate::{BufferOrEvent, GateError, InputGate};
+pub use record_reader::{ReadError, Record, RecordReader};

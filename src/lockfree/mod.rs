@@ -1,0 +1,14 @@
+//! The three lock-free structures that everything above is made of, and the one way to wait.
+//!
+//! | structure | from | to | used by |
+//! |---|---|---|---|
+//! | [`Inbox`](inbox::Inbox) | many threads | one owner | segments coming home to a local pool; channels that became readable at a gate |
+//! | [`WakerCell`](waker::WakerCell) | many threads | one waiter | every wait |
+//! | [`spsc`] | one thread | one thread | buffers of a subpartition |
+//!
+//! Each is small enough to be model-checked alone (`loom-tests/tests/lockfree.rs`). None knows what it carries.
+
+pub(crate) mod inbox;
+pub(crate) mod spsc;
+pub(crate) mod wait;
+pub(crate) mod waker;

@@ -1,0 +1,252 @@
+//! An unbounded queue from one thread to another, in small linked blocks of which one empty block is kept for reuse.
+//!
+//! ```text
+//!  Consumer.block                         Producer.block
+//!       │                                       │
+//!       ▼                                       ▼
+//!  [ taken taken T2 T3 ] ── next ──▶ [ T4 T5 .. .. ]          spare: [ .. .. .. .. ]
+//! ```
+//!
+//! While the two ends stay within a block of each other, nothing is allocated: the block the consumer emptied is the one
+//! the producer takes next. An idle queue holds one block, and a spare once it has been used.
+//!
+//! # Invariants
+//! * **Q1** Slots below `filled` of a block are written and no longer touched by the producer; the others are no
+//!   concern of the consumer's.
+//! * **Q2** A block belongs to the producer until `next` is set, then to the consumer alone, until it is handed over
+//!   through `spare`, empty and reset.
+//! * **Q3** Blocks are freed by the consumer when it finds `spare` taken, and all that are left when both ends are gone.
+
+use std::{fmt, mem::MaybeUninit, ptr, ptr::NonNull};
+
+use crate::sync::{Arc, AtomicPtr, AtomicU32, Ordering, UnsafeCell};
+
+/// Slots in a block: few, so that an idle channel is small.
+const BLOCK: usize = 4;
+
+struct Block<T> {
+    next: AtomicPtr<Block<T>>,
+    filled: AtomicU32,
+    slots: [UnsafeCell<MaybeUninit<T>>; BLOCK],
+}
+
+impl<T> Block<T> {
+    fn boxed() -> NonNull<Self> {
+        let block = Box::new(Self {
+            next: AtomicPtr::new(ptr::null_mut()),
+            filled: AtomicU32::new(0),
+            slots: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
+        });
+        NonNull::from(Box::leak(block))
+    }
+}
+
+struct Shared<T> {
+    spare: AtomicPtr<Block<T>>,
+    /// Where the consumer stood when it was dropped; written once, by it.
+    rest: UnsafeCell<Option<NonNull<Block<T>>>>,
+}
+
+// SAFETY: the blocks carry `T`s from one thread to another and nothing else (Q1, Q2).
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above; `rest` is written by the consumer's drop and read when the last end is gone.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Drop for Shared<T> {
+    fn drop(&mut self) {
+        let spare = self.spare.load(Ordering::Relaxed); // both ends are gone: nobody else writes
+        if !spare.is_null() {
+            // SAFETY: Q3; `spare` came from `Block::boxed` and is in no other place (Q2).
+            drop(unsafe { Box::from_raw(spare) });
+        }
+        // SAFETY: both ends are gone, so nobody else reads or writes the cell.
+        let mut rest = self.rest.with(|rest| unsafe { *rest });
+        while let Some(block) = rest {
+            // SAFETY: Q3; the consumer left its first block here, and the chain behind it is ours now.
+            let block = unsafe { Box::from_raw(block.as_ptr()) };
+            rest = NonNull::new(block.next.load(Ordering::Relaxed));
+        }
+    }
+}
+
+/// The end that adds. See the [module](self).
+pub(crate) struct Producer<T> {
+    shared: Arc<Shared<T>>,
+    block: NonNull<Block<T>>,
+    filled: u32,
+}
+
+/// The end that takes. See the [module](self).
+pub(crate) struct Consumer<T> {
+    shared: Arc<Shared<T>>,
+    block: NonNull<Block<T>>,
+    taken: u32,
+    /// As much of `filled` as was seen; saves a look at the producer's line for each element.
+    filled: u32,
+}
+
+// SAFETY: the end may move to another thread as `T` may; the protocol needs one thread at a time, which `&mut` gives.
+unsafe impl<T: Send> Send for Producer<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Consumer<T> {}
+
+/// An empty queue.
+pub(crate) fn queue<T>() -> (Producer<T>, Consumer<T>) {
+    let shared = Arc::new(Shared { spare: AtomicPtr::new(ptr::null_mut()), rest: UnsafeCell::new(None) });
+    let block = Block::boxed();
+    (Producer { shared: shared.clone(), block, filled: 0 }, Consumer { shared, block, taken: 0, filled: 0 })
+}
+
+impl<T> Producer<T> {
+    fn block(&self) -> &Block<T> {
+        // SAFETY: Q2, Q3: the last block of the chain is ours, so it is not freed while we are here.
+        unsafe { self.block.as_ref() }
+    }
+
+    /// Adds `value` at the end. Wait-free but for the allocator, which is asked only while the consumer is behind.
+    pub(crate) fn push(&mut self, value: T) {
+        if self.filled as usize == BLOCK {
+            // ORDERING Q-S Acquire, pairs with Q-R in `recycle`: the block is reset, and its slots are read out.
+            let spare = self.shared.spare.swap(ptr::null_mut(), Ordering::Acquire);
+            let block = NonNull::new(spare).unwrap_or_else(Block::boxed);
+            // ORDERING Q-N Release, pairs with Q-M in `pop`: the new block is seen whole.
+            self.block().next.store(block.as_ptr(), Ordering::Release);
+            self.block = block;
+            self.filled = 0;
+        }
+        self.block().slots[self.filled as usize].with_mut(|slot| {
+            // SAFETY: Q1, the slot is at `filled`, so it is the producer's and holds nothing.
+            unsafe { (*slot).write(value) };
+        });
+        self.filled += 1;
+        // ORDERING Q-F Release, pairs with Q-G in `pop`: the slot is written before it is counted.
+        self.block().filled.store(self.filled, Ordering::Release);
+    }
+}
+
+impl<T> Consumer<T> {
+    fn block(&self) -> &Block<T> {
+        // SAFETY: Q2, Q3: our block is freed or handed over by us alone.
+        unsafe { self.block.as_ref() }
+    }
+
+    /// Whether there is an element at the front now. Moves to the next block if this one is used up.
+    fn advance(&mut self) -> bool {
+        if self.taken as usize == BLOCK {
+            // ORDERING Q-M Acquire, pairs with Q-N.
+            let Some(next) = NonNull::new(self.block().next.load(Ordering::Acquire)) else { return false };
+            let empty = std::mem::replace(&mut self.block, next);
+            (self.taken, self.filled) = (0, 0);
+            self.recycle(empty);
+        }
+        if self.taken == self.filled {
+            // ORDERING Q-G Acquire, pairs with Q-F: the slots below are written.
+            self.filled = self.block().filled.load(Ordering::Acquire);
+        }
+        self.taken < self.filled
+    }
+
+    /// Offers an empty block to the producer.
+    fn recycle(&self, empty: NonNull<Block<T>>) {
+        {
+            // SAFETY: Q2, the block has a successor, so it is the consumer's alone.
+            let block = unsafe { empty.as_ref() };
+            block.next.store(ptr::null_mut(), Ordering::Relaxed); // published by Q-R
+            block.filled.store(0, Ordering::Relaxed); // published by Q-R
+        }
+        // ORDERING Q-R AcqRel: Release pairs with Q-S; Acquire for the block that we get back, which an earlier
+        // `recycle` put here.
+        let unused = self.shared.spare.swap(empty.as_ptr(), Ordering::AcqRel);
+        if !unused.is_null() {
+            // SAFETY: Q3; taken out of `spare`, it is in no other place.
+            drop(unsafe { Box::from_raw(unused) });
+        }
+    }
+
+    /// The element at the front. Wait-free.
+    pub(crate) fn front(&mut self) -> Option<&mut T> {
+        if !self.advance() {
+            return None;
+        }
+        let at = self.taken as usize;
+        self.block().slots[at].with_mut(|slot| {
+            // SAFETY: Q1, `taken < filled`, so the slot is written and ours; `&mut self` for as long as it is lent.
+            let slot = unsafe { &mut *slot };
+            // SAFETY: as above, it holds a value that was not taken yet.
+            Some(unsafe { slot.assume_init_mut() })
+        })
+    }
+
+    /// Takes the element at the front. Wait-free.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        if !self.advance() {
+            return None;
+        }
+        let at = self.taken as usize;
+        self.taken += 1;
+        self.block().slots[at].with_mut(|slot| {
+            // SAFETY: Q1, the slot is written and ours.
+            let slot = unsafe { &mut *slot };
+            // SAFETY: as above, and with `taken` past it nobody reads it again.
+            Some(unsafe { slot.assume_init_read() })
+        })
+    }
+}
+
+impl<T> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        // The producer may add more afterwards, into blocks that `Shared` frees; what they carry is then leaked, so the
+        // owner of the producer sees to it that it adds nothing once the consumer is gone (`channel`).
+        while self.pop().is_some() {}
+        // SAFETY: one consumer, dropped once; `Shared` reads the cell when both ends are gone.
+        self.shared.rest.with_mut(|rest| unsafe { *rest = Some(self.block) });
+    }
+}
+
+impl<T> fmt::Debug for Producer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("filled", &self.filled).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Consumer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("taken", &self.taken).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(forebay_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_come_out_in_order_and_whole() {
+        let (mut producer, mut consumer) = queue();
+        let total = if cfg!(miri) { 200 } else { 100_000_u32 };
+        let adding = std::thread::spawn(move || (0..total).for_each(|n| producer.push(Box::new(n))));
+        for expected in 0..total {
+            loop {
+                if let Some(front) = consumer.front() {
+                    assert_eq!(**front, expected);
+                    assert_eq!(*consumer.pop().unwrap(), expected);
+                    break;
+                }
+                std::thread::yield_now();
+            }
+        }
+        adding.join().unwrap();
+        assert!(consumer.pop().is_none());
+    }
+
+    #[test]
+    fn nothing_is_leaked_when_elements_are_left() {
+        let value = std::sync::Arc::new(());
+        for left in 0..3 * BLOCK {
+            let (mut producer, mut consumer) = queue();
+            (0..left + 5).for_each(|_| producer.push(value.clone()));
+            (0..5).for_each(|_| drop(consumer.pop()));
+            drop((producer, consumer));
+            assert_eq!(std::sync::Arc::strong_count(&value), 1);
+        }
+    }
+}

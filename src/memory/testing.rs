@@ -1,0 +1,36 @@
+//! What the room's tests share.
+
+use proptest::prelude::*;
+
+use super::segment::MemorySegment;
+
+/// How often a property is tried. Under Miri a step costs a thousand times as much.
+pub(super) fn cases() -> ProptestConfig {
+    let cases = if cfg!(miri) { 12 } else { 1024 };
+    // A failure prints its smallest input, to be made a test of its own; nothing is written beside the source.
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Offsets and lengths of interest for segments of fewer than 64 bytes: inside, around the end, and where sums overflow.
+pub(super) fn offsets() -> impl Strategy<Value = usize> {
+    prop_oneof![8 => 0_usize..24, 4 => 0_usize..72, 2 => usize::MAX - 20..=usize::MAX, 1 => any::<usize>()]
+}
+
+/// The oracle for bounds, in arithmetic that cannot overflow.
+pub(super) fn fits(bytes: &[u8], offset: usize, len: usize) -> bool {
+    offset as u128 + len as u128 <= bytes.len() as u128
+}
+
+/// Runs `test` on a fresh segment of these bytes for each backing there is.
+pub(super) fn on_each_backing(contents: &[u8], mut test: impl FnMut(&mut MemorySegment<'_>)) {
+    let mut heap = MemorySegment::allocate(contents.len());
+    heap.as_mut_slice().copy_from_slice(contents);
+    test(&mut heap);
+
+    let mut mapped = MemorySegment::map(contents.len()).expect("a mapping of a few bytes");
+    mapped.as_mut_slice().copy_from_slice(contents);
+    test(&mut mapped);
+
+    let mut bytes = contents.to_vec();
+    test(&mut MemorySegment::wrap(&mut bytes));
+}

@@ -1,0 +1,30 @@
+//! The sending side: [`RecordWriter`] → [`ResultPartition`] → one subpartition for each reader.
+//!
+//! ```text
+//!  records ─▶ RecordWriter ─▶ ResultPartition ─┬─▶ ResultSubpartition 0 ─▶ channel
+//!             selector         LocalBufferPool ├─▶ ResultSubpartition 1 ─▶ channel
+//!                                              └─▶ …
+//! ```
+//!
+//! A record is serialized once, straight into the segment of its subpartition; a broadcast record once for all. The
+//! reader is told when a segment is full and on a flush, not for each record.
+//!
+//! Back pressure is the pool's: when readers are behind, all segments of the pool are on their side, and the writer waits
+//! in its next request.
+//!
+//! # Source
+//! Flink's `RecordWriter`, `BufferWritingResultPartition`, `PipelinedSubpartition`, `ChannelSelector`.
+#![forbid(unsafe_code)]
+
+mod flush;
+mod key_group;
+mod record_writer;
+mod result_partition;
+mod selector;
+mod subpartition;
+
+pub use flush::{FlushPolicy, FlushTimer};
+pub use key_group::{KeyGroups, java_bytes_hash, java_string_hash};
+pub use record_writer::RecordWriter;
+pub use result_partition::{ResultPartition, WriteError};
+pub use selector::{Broadcast, ChannelSelector, Forward, HashByKey, RoundRobin, Target};

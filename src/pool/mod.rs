@@ -1,0 +1,42 @@
+//! One bounded pool of segments for a process, and local pools of it for each task.
+//!
+//! ```text
+//!                    NetworkBufferPool: depot (crossbeam ArrayQueue) of free segments, surplus (one counter)
+//!                       ▲     │ guaranteed part: taken once, then kept        ▲ borrowed part: back at once
+//!        pool is dropped│     ▼                                               │
+//!   task ── request ─▶ LocalBufferPool: stash (LIFO, plain memory) ─ lend ─▶ buffers ─ dropped anywhere ─▶ inbox
+//!                         ▲                                                                                │
+//!                         └────────────────────────────── collect (one swap) ──────────────────────────────┘
+//! ```
+//!
+//! A [`LocalBufferPool`] belongs to the one task that requests. It has a *required* number of segments that nobody else
+//! can take (M3), and may borrow from the common surplus up to its *maximum*. Borrowing and giving back are a bounded
+//! number of additions to one counter ([`quota`]); no step is repeated until it succeeds.
+//!
+//! A request takes, in this order: the segment returned last (still warm in cache) from the stash; what other threads
+//! returned; a segment of the required part that was never used; a borrowed one.
+//!
+//! | operation | progress |
+//! |---|---|
+//! | [`LocalBufferPool::try_request`], hit in the stash or inbox | wait-free |
+//! | the same, from the depot | lock-free, in crossbeam's loose sense: it may wait for a thread that was suspended inside a push |
+//! | drop of a buffer on any thread | lock-free; a borrowed one as above, and takes a lock if somebody waits for the surplus |
+//! | [`LocalBufferPool::recycle`] by the owner, own segment | wait-free |
+//! | [`LocalBufferPool::request`], [`LocalBufferPool::poll_request`] | waits for a return |
+//! | creating and dropping pools, [`NetworkBufferPool::usage`] | blocking, on one mutex of the control plane |
+//!
+//! # Source
+//! Flink's `NetworkBufferPool` and `LocalBufferPool`; the stash is DPDK's per-lcore mempool cache.
+#![forbid(unsafe_code)]
+
+mod core;
+mod depot;
+mod error;
+mod local;
+mod network;
+pub(crate) mod quota;
+mod waiters;
+
+pub use error::{Holder, PoolError, RequestError};
+pub use local::{LocalBufferPool, LocalBufferPoolBuilder};
+pub use network::{NetworkBufferPool, NetworkBufferPoolBuilder, Usage};

@@ -1,0 +1,52 @@
+//! Local pools that wait for a segment of the depot.
+
+use std::task::Waker;
+
+use crate::sync::{AtomicBool, Mutex, Ordering, fence};
+
+/// Wakers to be woken when a segment reaches the depot. All of them are: each looks again for itself.
+///
+/// Taking the lock is the slow path of the slow path: it happens only while a pool waits.
+#[derive(Debug)]
+pub(crate) struct Waiters {
+    waiting: AtomicBool,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl Waiters {
+    pub(crate) fn new() -> Self {
+        Self { waiting: AtomicBool::new(false), wakers: Mutex::new(Vec::new()) }
+    }
+
+    /// Leaves `waker`; the caller looks at the depot again afterwards. Blocking on other waiters for a moment.
+    pub(crate) fn register(&self, waker: &Waker) {
+        {
+            let mut wakers = self.wakers.lock().expect("no panic while it is held");
+            if !wakers.iter().any(|other| other.will_wake(waker)) {
+                wakers.push(waker.clone());
+            }
+            // Relaxed: ordered by F1 against the look at the surplus, and by the lock against `wake`.
+            self.waiting.store(true, Ordering::Relaxed);
+        }
+        // ORDERING F1 SeqCst fence, pairs with F2: `waiting` is set before the caller looks at `Quota::surplus` (or the
+        // depot) again. If the caller misses the segment, the one who gave it back sees `waiting` (M4).
+        fence(Ordering::SeqCst);
+    }
+
+    /// Wakes everybody who waits. To be called after the segment is in the depot and counted.
+    pub(crate) fn wake(&self) {
+        // ORDERING F2 SeqCst fence, pairs with F1: the surplus is raised before `waiting` is read.
+        fence(Ordering::SeqCst);
+        if !self.waiting.load(Ordering::Relaxed) {
+            return;
+        }
+        let woken = {
+            let mut wakers = self.wakers.lock().expect("no panic while it is held");
+            self.waiting.store(false, Ordering::Relaxed); // whoever registers later takes the lock after us
+            std::mem::take(&mut *wakers)
+        };
+        for waker in woken {
+            waker.wake();
+        }
+    }
+}

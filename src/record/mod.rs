@@ -1,0 +1,29 @@
+//! Records as bytes: what goes into the segments of a channel, and how it comes out again.
+//!
+//! The contents of all data buffers of a channel, in order, are one stream (Flink's framing):
+//!
+//! ```text
+//!   │ 4 bytes: length n, big-endian │ n bytes: the record │ length │ record │ …
+//! ```
+//!
+//! without padding and without a mark between buffers; a record, and the length itself, may be cut anywhere. A record
+//! may be empty.
+//!
+//! * [`SerializeRecord`] writes a value straight into the segment; [`DeserializeRecord`] reads one that borrows from it.
+//! * [`SpanningReader`] finds the records in a sequence of buffers, and copies only those that span several.
+//!
+//! # Source
+//! Flink's `SpanningRecordSerializer` and `SpillingAdaptiveSpanningRecordDeserializer`.
+#![forbid(unsafe_code)]
+
+mod serialize;
+mod spanning;
+
+pub use serialize::{DecodeError, DeserializeRecord, SerializeRecord};
+pub use spanning::{Found, RecordError, SpanningReader};
+
+/// Bytes of the length that precedes each record.
+pub const LENGTH_BYTES: usize = 4;
+
+/// The largest record that the framing can carry: the length is a signed 32-bit number in Flink.
+pub const MAX_RECORD_BYTES: usize = i32::MAX as usize;

@@ -1,0 +1,283 @@
+//! Finding the records in a sequence of buffers.
+
+use std::ops::Range;
+
+use super::{LENGTH_BYTES, MAX_RECORD_BYTES};
+
+/// Cuts the contents of a channel's buffers into records.
+///
+/// Feed it one buffer after the other. A record that lies in one buffer is handed out in place; one that spans buffers
+/// is copied into a buffer of the reader's own, which is reused for the next. That buffer grows as bytes arrive, never
+/// ahead of them, and never over the limit given: a length is untrusted input.
+///
+/// Sans-io: knows neither channels nor pools.
+///
+/// ```
+/// use forebay::record::{Found, SpanningReader};
+/// let mut reader = SpanningReader::new(1024);
+/// let (first, second) = (b"\0\0\0\x02hi\0\0\0\x05wo", b"rld");
+/// let mut at = 0;
+/// assert_eq!(reader.next(first, &mut at)?, Some(Found::InPlace(4..6)));
+/// assert_eq!(reader.next(first, &mut at)?, None); // the rest of `first` is taken over
+/// let mut at = 0;
+/// assert_eq!(reader.next(second, &mut at)?, Some(Found::Spanning));
+/// assert_eq!(reader.spanning(), b"world");
+/// # Ok::<(), forebay::record::RecordError>(())
+/// ```
+#[derive(Debug)]
+pub struct SpanningReader {
+    max_record: usize,
+    /// The record that spans buffers, as far as it has come; behind a cut length too.
+    spanning: Vec<u8>,
+    /// The length bytes seen so far of the open record.
+    length: [u8; LENGTH_BYTES],
+    length_seen: usize,
+    /// `spanning` was handed out, and is to be cleared.
+    handed_out: bool,
+    /// Bytes of the stream before the input at hand; for errors.
+    position: u64,
+}
+
+/// Where [`SpanningReader::next`] found a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// In this range of the input.
+    InPlace(Range<usize>),
+    /// In [`SpanningReader::spanning`].
+    Spanning,
+}
+
+/// Why the bytes of a channel are no stream of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The announced length is over the limit. The stream cannot be read on: raise the limit on the reading side if the
+    /// writer is right, else see what was connected to what.
+    #[error("the record at byte {offset} of the stream is announced with {len} bytes, over the limit of {limit}")]
+    TooLarge {
+        /// Where its length stands, in bytes from the start of the stream.
+        offset: u64,
+        /// Announced, bytes.
+        len: u32,
+        /// Allowed, bytes.
+        limit: usize,
+    },
+    /// The stream ended inside a record: the writer did not end it as it should.
+    #[error("the stream ended inside a record: {missing} bytes are missing from byte {offset} on")]
+    CutShort {
+        /// Where the stream ended, in bytes from its start.
+        offset: u64,
+        /// Bytes that should have followed at least: of the record, or of its length.
+        missing: usize,
+    },
+}
+
+impl SpanningReader {
+    /// A reader at the start of a stream that refuses records of more than `max_record` bytes. Allocates nothing until
+    /// a record spans buffers.
+    ///
+    /// A limit above [`MAX_RECORD_BYTES`] means that one.
+    #[must_use]
+    pub fn new(max_record: usize) -> Self {
+        Self {
+            max_record: max_record.min(MAX_RECORD_BYTES),
+            spanning: Vec::new(),
+            length: [0; LENGTH_BYTES],
+            length_seen: 0,
+            handed_out: false,
+            position: 0,
+        }
+    }
+
+    /// Looks for the next record in `input` from `*at` on, and moves `*at` behind it. `None` says that the input is used
+    /// up: what was left of it has been taken over, and the next call is with the next buffer, from 0 on.
+    ///
+    /// # Errors
+    /// [`RecordError::TooLarge`]. The reader stays at the record, so the error repeats.
+    ///
+    /// # Panics
+    /// If `*at` lies beyond the input.
+    #[inline]
+    pub fn next(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Found>, RecordError> {
+        if self.length_seen == 0 {
+            let rest = &input[*at..];
+            if let Some((length, rest)) = rest.split_first_chunk::<LENGTH_BYTES>() {
+                let len = u32::from_be_bytes(*length) as usize;
+                if len <= rest.len() && len <= self.max_record {
+                    let start = *at + LENGTH_BYTES;
+                    *at = start + len;
+                    return Ok(Some(Found::InPlace(start..start + len)));
+                }
+            }
+        }
+        self.next_spanning(input, at)
+    }
+
+    /// The bytes of the record that was found last, if it was [`Found::Spanning`].
+    #[must_use]
+    pub fn spanning(&self) -> &[u8] {
+        &self.spanning
+    }
+
+    /// The bytes of a record found in `input`.
+    #[must_use]
+    #[inline]
+    pub fn bytes<'a>(&'a self, input: &'a [u8], found: &Found) -> &'a [u8] {
+        match found {
+            Found::InPlace(range) => &input[range.clone()],
+            Found::Spanning => &self.spanning,
+        }
+    }
+
+    /// A record that is cut by the start or the end of the input, or whose length is refused.
+    #[cold]
+    fn next_spanning(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Found>, RecordError> {
+        if self.handed_out {
+            self.spanning.clear();
+            self.handed_out = false;
+        }
+        while self.length_seen < LENGTH_BYTES {
+            let Some(&byte) = input.get(*at) else { return Ok(self.used_up(input)) };
+            self.length[self.length_seen] = byte;
+            self.length_seen += 1;
+            *at += 1;
+        }
+        let announced = u32::from_be_bytes(self.length);
+        let len = announced as usize;
+        if len > self.max_record {
+            let offset = self.position + *at as u64 - (self.spanning.len() + LENGTH_BYTES) as u64;
+            return Err(RecordError::TooLarge { offset, len: announced, limit: self.max_record });
+        }
+        let rest = &input[*at..];
+        let missing = len - self.spanning.len();
+        if self.spanning.is_empty() && missing <= rest.len() {
+            // Only the length was cut: the record itself lies in place.
+            let start = *at;
+            *at += len;
+            self.length_seen = 0;
+            return Ok(Some(Found::InPlace(start..start + len)));
+        }
+        let n = missing.min(rest.len());
+        self.make_room(n, len);
+        self.spanning.extend_from_slice(&rest[..n]);
+        *at += n;
+        if n < missing {
+            return Ok(self.used_up(input));
+        }
+        self.length_seen = 0;
+        self.handed_out = true;
+        Ok(Some(Found::Spanning))
+    }
+
+    /// Room for `n` more bytes of a record of `len`: at least doubled, so that growing costs little, but no further than
+    /// the record goes.
+    fn make_room(&mut self, n: usize, len: usize) {
+        let needed = self.spanning.len() + n;
+        if needed > self.spanning.capacity() {
+            let target = needed.max(2 * self.spanning.capacity()).min(len);
+            self.spanning.reserve_exact(target - self.spanning.len());
+        }
+    }
+
+    fn used_up(&mut self, input: &[u8]) -> Option<Found> {
+        self.position += input.len() as u64;
+        None
+    }
+
+    /// To be asked at the end of the stream.
+    ///
+    /// # Errors
+    /// [`RecordError::CutShort`]: it ended inside a record.
+    pub fn finish(&self) -> Result<(), RecordError> {
+        let missing = match self.length_seen {
+            0 => return Ok(()),
+            LENGTH_BYTES => u32::from_be_bytes(self.length) as usize - self.spanning.len(),
+            seen => LENGTH_BYTES - seen,
+        };
+        Err(RecordError::CutShort { offset: self.position, missing })
+    }
+}
+
+#[cfg(all(test, not(forebay_loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stream(records: &[Vec<u8>]) -> Vec<u8> {
+        records.iter().flat_map(|r| (r.len() as u32).to_be_bytes().into_iter().chain(r.iter().copied())).collect()
+    }
+
+    fn read_all(reader: &mut SpanningReader, pieces: &[&[u8]]) -> Result<Vec<Vec<u8>>, RecordError> {
+        let mut records = Vec::new();
+        for piece in pieces {
+            let mut at = 0;
+            while let Some(found) = reader.next(piece, &mut at)? {
+                records.push(reader.bytes(piece, &found).to_vec());
+            }
+            assert_eq!(at, piece.len(), "the piece was used up");
+        }
+        reader.finish()?;
+        Ok(records)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 512 }))]
+
+        #[test]
+        fn any_cut_gives_the_same_records(
+            records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..12),
+            cuts in prop::collection::vec(0_usize..400, 0..20),
+        ) {
+            let bytes = stream(&records);
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.sort_unstable();
+            let mut pieces = Vec::new();
+            let mut from = 0;
+            for cut in cuts {
+                pieces.push(&bytes[from..cut]);
+                from = cut;
+            }
+            pieces.push(&bytes[from..]);
+            prop_assert_eq!(read_all(&mut SpanningReader::new(40), &pieces), Ok(records));
+        }
+    }
+
+    #[test]
+    fn a_record_over_the_limit_is_refused_before_it_is_held() {
+        let mut reader = SpanningReader::new(8);
+        let mut at = 0;
+        let input = b"\0\0\0\x01x\x7F\xFF\xFF\xFFabc";
+        assert_eq!(reader.next(input, &mut at), Ok(Some(Found::InPlace(4..5))));
+        let error = RecordError::TooLarge { offset: 5, len: 0x7FFF_FFFF, limit: 8 };
+        assert_eq!(reader.next(input, &mut at), Err(error));
+        assert_eq!(reader.next(input, &mut at), Err(error), "and again");
+        assert_eq!(reader.spanning.capacity(), 0);
+    }
+
+    #[test]
+    fn the_offset_of_a_refused_record_counts_earlier_buffers_and_a_cut_length() {
+        let mut reader = SpanningReader::new(8);
+        let mut at = 0;
+        assert_eq!(reader.next(b"\0\0\0\0\0\0", &mut at), Ok(Some(Found::InPlace(4..4))));
+        assert_eq!(reader.next(b"\0\0\0\0\0\0", &mut at), Ok(None));
+        let mut at = 0;
+        assert_eq!(reader.next(b"\0\x09", &mut at), Err(RecordError::TooLarge { offset: 4, len: 9, limit: 8 }));
+    }
+
+    #[test]
+    fn a_stream_that_ends_inside_a_record_says_how_much_is_missing() {
+        for (bytes, missing) in [(&b"\0\0"[..], 2), (b"\0\0\0\x05", 5), (b"\0\0\0\x05abc", 2)] {
+            let error = read_all(&mut SpanningReader::new(8), &[bytes]).unwrap_err();
+            assert_eq!(error, RecordError::CutShort { offset: bytes.len() as u64, missing });
+        }
+    }
+
+    #[test]
+    fn the_spanning_buffer_does_not_grow_ahead_of_the_bytes() {
+        let mut reader = SpanningReader::new(usize::MAX);
+        let mut at = 0;
+        assert_eq!(reader.next(b"\x7F\xFF\xFF\xFFab", &mut at), Ok(None));
+        assert!(reader.spanning.capacity() <= 64, "announced 2 GiB, received 2 bytes");
+    }
+}
