@@ -7,6 +7,7 @@
 //! | `parts`, `staging`, `signals` | files that appear all together or not at all |
 //! | `job` | the tasks, and the exchange between them |
 //! | `summary`, `progress` | what people and programs are told |
+#![forbid(unsafe_code)]
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -23,7 +24,6 @@ mod progress;
 mod rows;
 mod signals;
 mod staging;
-mod standin;
 mod summary;
 
 use args::{Cli, Command};

@@ -46,11 +46,6 @@ impl PartWriter {
         Self { file, path, buffer: Vec::with_capacity(buffer), facts: PartFacts::default() }
     }
 
-    /// The part's final name.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Puts down bytes that are no row.
     ///
     /// # Errors

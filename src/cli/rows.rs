@@ -26,6 +26,7 @@
 use std::io::{self, Read};
 
 use csv_core::{ReadRecordResult, ReaderBuilder, Terminator};
+use forebay::record::SerializeRecord;
 use memchr::{memchr_iter, memchr2};
 
 use super::header::Header;
@@ -55,6 +56,24 @@ pub(crate) struct Row<'a> {
     pub(crate) bytes: &'a [u8],
     /// The key field without its quotes; empty if no key was asked for.
     pub(crate) key: &'a [u8],
+}
+
+/// The row's bytes are the record.
+impl SerializeRecord for Row<'_> {
+    #[inline]
+    fn serialized_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    #[inline]
+    fn serialize_into(&self, dst: &mut [u8]) {
+        dst.copy_from_slice(self.bytes);
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> Option<&[u8]> {
+        Some(self.bytes)
+    }
 }
 
 /// Why there is no next row.
