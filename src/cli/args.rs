@@ -36,8 +36,8 @@ pub(crate) struct Shuffle {
     #[arg(short, long, value_name = "COLUMN")]
     pub(crate) key: Option<String>,
 
-    /// How many parts to write
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many parts to write, each by a task of its own; at most 10000
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_PARTITIONS))]
     pub(crate) partitions: u32,
 
     /// Folder for part-00000.csv and so on; made if it is missing
@@ -91,6 +91,9 @@ pub(crate) struct Shuffle {
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
 }
+
+/// Each partition is a thread, and a system's limits on those can end a process without a word.
+const MOST_PARTITIONS: i64 = 10_000;
 
 const EXAMPLE: &str = "\
 Example:

@@ -123,7 +123,7 @@ fn segments(args: &Shuffle, producers: usize) -> Result<u32> {
         Strategy::Broadcast => (producers as u64, by_producers),
     };
     match args.segments {
-        None => u32::try_from((2 * smallest).max(64)).with_context(|| format!("{why} is too many")),
+        None => u32::try_from((2 * smallest).max(64)).map_err(|_| anyhow!("{why} are too many")),
         Some(segments) if u64::from(segments) >= smallest => Ok(segments),
         Some(segments) => bail!(
             "--segments {segments} is too small: {why} take{} at least {smallest}, one being filled for each",

@@ -27,7 +27,7 @@ use std::io::{self, Read};
 
 use csv_core::{ReadRecordResult, ReaderBuilder, Terminator};
 use forebay::record::SerializeRecord;
-use memchr::{memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 
 use super::header::Header;
 
@@ -280,7 +280,7 @@ impl<R: Read> Scanner<R> {
         let delimiter = self.format.delimiter;
         let fields = if content.is_empty() { 0 } else { memchr_iter(delimiter, content).count() + 1 };
         let (key_from, key_to) = match self.key {
-            Some(key) if key < fields => nth_field(content, delimiter, key, fields),
+            Some(key) if key < fields => nth_field(content, delimiter, key),
             _ => (0, 0),
         };
         Ok(Located { len, newlines: 1, fields, key: Key::Raw(from + key_from, from + key_to) })
@@ -444,18 +444,36 @@ impl QuotedRow {
     }
 }
 
-/// Where field `n` of the `fields` in `content` begins and ends; sought from the nearer end.
+/// Where field `n` of `content` begins and ends; there are more than `n` delimiters, or `n` and the end.
 #[inline]
-fn nth_field(content: &[u8], delimiter: u8, n: usize, fields: usize) -> (usize, usize) {
-    let mut delimiters = memchr_iter(delimiter, content);
-    if n <= fields / 2 {
-        let from = if n == 0 { 0 } else { delimiters.nth(n - 1).map_or(0, |at| at + 1) };
-        return (from, delimiters.next().unwrap_or(content.len()));
+fn nth_field(content: &[u8], delimiter: u8, n: usize) -> (usize, usize) {
+    let from = if n == 0 { 0 } else { nth(content, delimiter, n - 1).map_or(content.len(), |at| at + 1) };
+    (from, memchr(delimiter, &content[from..]).map_or(content.len(), |len| from + len))
+}
+
+/// Where `byte` stands for the `n`th time, counted from 0.
+///
+/// Eight bytes at a step, since fields are too short for a search from each to the next.
+#[inline]
+fn nth(content: &[u8], byte: u8, mut n: usize) -> Option<usize> {
+    const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let wanted = ONES * u64::from(byte);
+    let (words, rest) = content.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let other = u64::from_le_bytes(*word) ^ wanted;
+        // The high bit of each byte that is 0 in `other`; no sum carries into the next byte.
+        let mut found = !(((other & LOW) + LOW) | other | LOW);
+        let count = ((found >> 7).wrapping_mul(ONES) >> 56) as usize;
+        if n < count {
+            for _ in 0..n {
+                found &= found - 1;
+            }
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+        n -= count;
     }
-    let mut delimiters = delimiters.rev();
-    let behind = fields - 1 - n;
-    let to = if behind == 0 { content.len() } else { delimiters.nth(behind - 1).unwrap_or(content.len()) };
-    (delimiters.next().map_or(0, |at| at + 1), to)
+    memchr_iter(byte, rest).nth(n).map(|at| words.len() * 8 + at)
 }
 
 /// The length of the byte-order mark at the start of `row`.

@@ -1,9 +1,9 @@
 //! The output folder: files that become parts all together, or vanish all together.
 //!
 //! ```text
-//!  .part-00000.csv.tmp-x1Yb2c ─┐                           ┌─▶ part-00000.csv
-//!  .part-00001.csv.tmp-k9Qz0d ─┼─ commit, after every part ─┼─▶ part-00001.csv
-//!  .part-00002.csv.tmp-p3Ww7s ─┘  is complete and closed    └─▶ part-00002.csv
+//!  .part-00000.csv.tmp-4711 ─┐                            ┌─▶ part-00000.csv
+//!  .part-00001.csv.tmp-4711 ─┼─ commit, after every part  ─┼─▶ part-00001.csv
+//!  .part-00002.csv.tmp-4711 ─┘  is complete and closed     └─▶ part-00002.csv
 //!        └── abandon: error, panic, signal ──▶ deleted, and the folder if we made it
 //! ```
 //!
@@ -14,13 +14,10 @@
 //! * The lock is never held while data is written or read, so abandoning never waits for a slow disk's backlog.
 //! * Files that are no parts by their name are left alone.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tempfile::TempPath;
 
 /// Why the folder cannot be used, or the parts not be put in place.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +63,15 @@ struct State {
     dir: PathBuf,
     /// Folders that were not there before, the outermost first.
     created: Vec<PathBuf>,
-    /// By number of the part. Each deletes its file when dropped.
-    unfinished: Vec<TempPath>,
+    /// By number of the part.
+    unfinished: Vec<Unfinished>,
     names: Names,
     abandoned: bool,
 }
+
+/// A file under its hidden name, deleted when dropped.
+#[derive(Debug)]
+struct Unfinished(PathBuf);
 
 /// `part-00000.csv` and so on.
 #[derive(Debug, Clone, Copy)]
@@ -143,13 +144,9 @@ impl Staging {
     pub(crate) fn create_part(&self) -> Result<(File, PathBuf), StagingError> {
         let mut state = self.usable()?;
         let name = state.names.name(state.unfinished.len());
-        let file = tempfile::Builder::new()
-            .prefix(&format!(".{name}.tmp-"))
-            .permissions(Permissions::from_mode(0o666)) // less what the umask takes, as for any new file
-            .tempfile_in(&state.dir)
-            .map_err(|error| StagingError::Create(state.dir.clone(), error))?;
-        let (file, path) = file.into_parts();
-        state.unfinished.push(path);
+        let (file, unfinished) =
+            Unfinished::create(&state.dir, &name).map_err(|error| StagingError::Create(state.dir.clone(), error))?;
+        state.unfinished.push(unfinished);
         Ok((file, state.dir.join(name)))
     }
 
@@ -164,12 +161,12 @@ impl Staging {
         let names = state.names;
         for (index, file) in std::mem::take(&mut state.unfinished).into_iter().enumerate() {
             let target = dir.join(names.name(index));
-            if let Err(failed) = file.persist(&target) {
+            if let Err(failed) = file.rename(&target) {
                 for done in 0..index {
                     // Nothing better can be done if even this fails.
                     let _ = fs::remove_file(dir.join(names.name(done)));
                 }
-                return Err(StagingError::Rename(target, failed.error));
+                return Err(StagingError::Rename(target, failed));
             }
         }
         state.created.clear();
@@ -210,6 +207,37 @@ impl State {
             // Fails if somebody else has put something there: then it stays.
             let _ = fs::remove_dir(dir);
         }
+    }
+}
+
+impl Unfinished {
+    /// Makes a file that was not there before, in `dir`, for the part called `name`.
+    fn create(dir: &Path, name: &str) -> io::Result<(File, Self)> {
+        let process = std::process::id();
+        let mut path = dir.join(format!(".{name}.tmp-{process}"));
+        for attempt in 1.. {
+            match File::options().write(true).create_new(true).open(&path) {
+                // Left by a process that was killed, and whose number has come round to us.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    path.set_file_name(format!(".{name}.tmp-{process}-{attempt}"));
+                }
+                made => return Ok((made?, Self(path))),
+            }
+        }
+        unreachable!("no folder holds so many files")
+    }
+
+    /// Gives the file its name; deletes it if that fails.
+    fn rename(self, target: &Path) -> io::Result<()> {
+        fs::rename(&self.0, target)
+        // The old name, which dropping tries to delete, is no more.
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // If it is still there afterwards, nothing more can be done about it.
+        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -274,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_appear_on_commit_with_ordinary_permissions() {
+    fn parts_appear_on_commit() {
         let base = tempfile::tempdir().unwrap();
         let dir = base.path().join("a/b");
         check(&dir, 2, false).unwrap();
@@ -282,10 +310,6 @@ mod tests {
         assert!(listing(&dir).iter().all(|name| name.starts_with(".part-0000") && name.contains(".csv.tmp-")));
         staging.commit().unwrap();
         assert_eq!(listing(&dir), ["part-00000.csv", "part-00001.csv"]);
-        let plain = base.path().join("plain");
-        File::create(&plain).unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
-        assert_eq!(mode(&dir.join("part-00000.csv")), mode(&plain));
     }
 
     #[test]
@@ -335,6 +359,16 @@ mod tests {
         assert_eq!(listing(base.path()), ["part-00001.csv"], "somebody's folder");
         let error = check(base.path(), 3, true).unwrap_err().to_string();
         assert!(error.ends_with("part-00001.csv is a folder: a part cannot take its place"), "{error}");
+    }
+
+    #[test]
+    fn files_in_the_way_are_left_alone() {
+        let base = tempfile::tempdir().unwrap();
+        let taken = base.path().join(format!(".part-00000.csv.tmp-{}", std::process::id()));
+        fs::write(&taken, "somebody's").unwrap();
+        stage(base.path(), 1).commit().unwrap();
+        assert_eq!(fs::read(&taken).unwrap(), b"somebody's");
+        assert!(base.path().join("part-00000.csv").exists());
     }
 
     #[test]

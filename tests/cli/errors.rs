@@ -26,6 +26,7 @@ fn usage() {
         "-n 4",                            // no key
         "-k a",                            // no number of partitions
         "-k a -n 0",                       //
+        "-k a -n 10001",                   // a task each
         "-k a -n 4 --producers 0",         //
         "-k a -n 4 --segments 0",          //
         "-k a -n 4 --segment-size 4KB",    //
@@ -161,12 +162,26 @@ fn segments_must_be_whole_pages() {
     assert!(said.contains("1000"), "{said}");
 }
 
-/// A limit on the size of files stands for a full disk: it needs no privileges.
-fn with_file_limit(command: &Command) -> Command {
+/// Under a limit of the shell's.
+fn limited(limit: &str, command: &Command) -> Command {
     let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -f 16; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
-    limited.stdout(Stdio::piped()).stderr(Stdio::piped());
+    limited.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]).arg(command.get_program()).args(command.get_args());
+    limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     limited
+}
+
+/// Stands for a full disk: it needs no privileges.
+const SMALL_FILES: &str = "ulimit -f 16";
+
+#[test]
+fn too_many_open_files_is_told_with_a_way_out() {
+    let place = Place::new();
+    let file = place.file("in", "a\n1\n");
+    let said =
+        failed(1, limited("ulimit -n 64", &shuffle("-k a -n 100", &place.path("out"), [&file])).output().unwrap());
+    assert!(said.contains("cannot create a file in ") && said.contains("Too many open files"), "{said}");
+    assert!(said.contains("fewer --partitions") && said.contains("ulimit -n"), "{said}");
+    assert_eq!(listing(&place.path("")), ["in"]);
 }
 
 #[test]
@@ -174,7 +189,7 @@ fn refused_writes_name_the_part() {
     let place = Place::new();
     let data = Data::generate(1, 0, 20_000, 100, "\n");
     let (file, out) = (place.file("in", data.file()), place.path("out"));
-    let said = failed(1, with_file_limit(&shuffle("-k key -n 3", &out, [&file])).output().unwrap());
+    let said = failed(1, limited(SMALL_FILES, &shuffle("-k key -n 3", &out, [&file])).output().unwrap());
     assert!(said.contains("cannot write ") && said.contains(&format!("{}/part-0000", out.display())), "{said}");
     assert!(said.contains(".csv: File too large") && said.contains("no part was kept"), "{said}");
     assert_eq!(listing(&place.path("")), ["in"]);
@@ -185,7 +200,7 @@ fn failure_does_not_wait_for_a_silent_stdin() {
     let place = Place::new();
     let data = Data::generate(1, 0, 20_000, 100, "\n");
     let out = place.path("out");
-    let mut child = with_file_limit(&shuffle("-k key -n 3", &out, ["-"])).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = limited(SMALL_FILES, &shuffle("-k key -n 3", &out, ["-"])).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     // Fails once the program has ended, or is never read to its end: both are fine, as long as it ends.
     let _ = std::io::Write::write_all(&mut stdin, data.file().as_bytes());

@@ -79,13 +79,11 @@ proptest! {
                 paths.push(place.file(&index.to_string(), content));
             }
         }
-        let mut line = format!(
-            "--key {} --strategy {} -n {} --producers {} --buffer-timeout {} --segment-size 4K",
+        let segments = options.segments.map_or(String::new(), |segments| format!("--segments {segments}"));
+        let line = format!(
+            "--key {} --strategy {} -n {} --producers {} --buffer-timeout {} --segment-size 4K {segments}",
             (key - 1) % columns + 1, options.strategy, options.partitions, options.producers, options.timeout,
         );
-        if let Some(segments) = options.segments {
-            line += &format!(" --segments {segments}");
-        }
         succeeded(run_with(shuffle(&line, &out, &paths), &stdin));
 
         let mut wanted: Vec<&str> = files.iter().flatten().map(|row| row.trim_end_matches(['\r', '\n'])).collect();

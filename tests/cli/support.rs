@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// `forebay shuffle OPTIONS --out OUT FILE...`, the options given as one string.
-pub fn shuffle<F: AsRef<OsStr>>(options: &str, out: &Path, files: impl IntoIterator<Item = F>) -> Command {
+pub(crate) fn shuffle<F: AsRef<OsStr>>(options: &str, out: &Path, files: impl IntoIterator<Item = F>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
     command.arg("shuffle").args(options.split_whitespace()).arg("--out").arg(out).args(files);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -19,7 +19,7 @@ pub fn shuffle<F: AsRef<OsStr>>(options: &str, out: &Path, files: impl IntoItera
 }
 
 /// Feeds `input` to the program's stdin and waits for its end.
-pub fn run_with(mut command: Command, input: &[u8]) -> Output {
+pub(crate) fn run_with(mut command: Command, input: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).spawn().expect("the program starts");
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
@@ -32,12 +32,12 @@ pub fn run_with(mut command: Command, input: &[u8]) -> Output {
 
 /// Runs `command`, which must succeed, and returns its stdout.
 #[track_caller]
-pub fn succeed(mut command: Command) -> String {
+pub(crate) fn succeed(mut command: Command) -> String {
     succeeded(command.output().expect("the program starts"))
 }
 
 #[track_caller]
-pub fn succeeded(output: Output) -> String {
+pub(crate) fn succeeded(output: Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), &*stderr), (Some(0), ""));
     String::from_utf8(output.stdout).expect("a summary in UTF-8")
@@ -45,7 +45,7 @@ pub fn succeeded(output: Output) -> String {
 
 /// The error of a run that ended with `status`; it is one line and nothing was on stdout.
 #[track_caller]
-pub fn failed(status: i32, output: Output) -> String {
+pub(crate) fn failed(status: i32, output: Output) -> String {
     let stderr = String::from_utf8(output.stderr).expect("an error in UTF-8");
     assert_eq!((output.status.code(), &*output.stdout), (Some(status), &b""[..]), "{stderr}");
     if status == 1 {
@@ -56,7 +56,7 @@ pub fn failed(status: i32, output: Output) -> String {
 }
 
 /// Names in a folder, sorted; none if there is no folder.
-pub fn listing(dir: &Path) -> Vec<String> {
+pub(crate) fn listing(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     let mut names: Vec<_> =
         entries.map(|entry| entry.unwrap().file_name().into_string().expect("a name in UTF-8")).collect();
@@ -66,7 +66,7 @@ pub fn listing(dir: &Path) -> Vec<String> {
 
 /// Calls `done` until it holds, and gives up after a minute.
 #[track_caller]
-pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(60), "waited for a minute until {what}");
@@ -76,7 +76,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// The child's exit status, once it has ended; killed if it does not.
 #[track_caller]
-pub fn wait_for(child: &mut Child) -> std::process::ExitStatus {
+pub(crate) fn wait_for(child: &mut Child) -> std::process::ExitStatus {
     let mut status = None;
     let start = Instant::now();
     while status.is_none() && start.elapsed() < Duration::from_secs(60) {
@@ -90,18 +90,18 @@ pub fn wait_for(child: &mut Child) -> std::process::ExitStatus {
 }
 
 /// A folder of its own for a test.
-pub struct Place(TempDir);
+pub(crate) struct Place(TempDir);
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a folder for temporary files"))
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).expect("the folder is ours");
         path
@@ -109,10 +109,10 @@ impl Place {
 }
 
 /// A small generator of numbers that are the same in every run (Vigna's `SplitMix64`).
-pub struct Numbers(pub u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -122,15 +122,15 @@ impl Numbers {
 }
 
 /// Rows whose first column counts them, and whose second is the key.
-pub struct Data {
-    pub header: String,
-    pub rows: Vec<String>,
-    pub keys: Vec<String>,
+pub(crate) struct Data {
+    pub(crate) header: String,
+    pub(crate) rows: Vec<String>,
+    pub(crate) keys: Vec<String>,
 }
 
 impl Data {
     /// `rows` rows of three columns with all that quotes allow, over about `keys` keys, numbered from `first`.
-    pub fn generate(seed: u64, first: usize, rows: usize, keys: usize, ending: &str) -> Self {
+    pub(crate) fn generate(seed: u64, first: usize, rows: usize, keys: usize, ending: &str) -> Self {
         let mut numbers = Numbers(seed);
         let texts =
             ["", "plain", "\"a, b\"", "\"two\nlines\"", "\"crlf\r\nin it\"", "\"say \"\"hi\"\"\"", "mid\"quote", " "];
@@ -146,12 +146,12 @@ impl Data {
     }
 
     /// As a file has it.
-    pub fn file(&self) -> String {
+    pub(crate) fn file(&self) -> String {
         self.header.clone() + &self.rows.concat()
     }
 
     /// These rows, then those of `other`.
-    pub fn and(mut self, other: Self) -> Self {
+    pub(crate) fn and(mut self, other: Self) -> Self {
         self.rows.extend(other.rows);
         self.keys.extend(other.keys);
         self
@@ -160,7 +160,7 @@ impl Data {
     /// Reads the parts in `dir`: each starts with the header and goes on with whole rows, byte for byte. Returns which
     /// rows each part has, in its order. Row `id` must be `self.rows[id]`.
     #[track_caller]
-    pub fn parts(&self, dir: &Path, count: usize) -> Vec<Vec<usize>> {
+    pub(crate) fn parts(&self, dir: &Path, count: usize) -> Vec<Vec<usize>> {
         let names: Vec<String> = (0..count).map(|index| format!("part-{index:05}.csv")).collect();
         assert_eq!(listing(dir), names, "the parts, and nothing else");
         let read = |name: &String| {
@@ -179,7 +179,7 @@ impl Data {
 
     /// As [`parts`](Self::parts), and every row is in one part, once.
     #[track_caller]
-    pub fn parts_once(&self, dir: &Path, count: usize) -> Vec<Vec<usize>> {
+    pub(crate) fn parts_once(&self, dir: &Path, count: usize) -> Vec<Vec<usize>> {
         let parts = self.parts(dir, count);
         let mut all = parts.concat();
         all.sort_unstable();
@@ -189,7 +189,7 @@ impl Data {
 
     /// As [`parts_once`](Self::parts_once), and each key is in one part.
     #[track_caller]
-    pub fn parts_by_key(&self, dir: &Path, count: usize) -> Vec<Vec<usize>> {
+    pub(crate) fn parts_by_key(&self, dir: &Path, count: usize) -> Vec<Vec<usize>> {
         let parts = self.parts_once(dir, count);
         let mut homes = HashMap::new();
         for (part, ids) in parts.iter().enumerate() {
@@ -202,6 +202,6 @@ impl Data {
 }
 
 /// Whether the rows numbered in `range` stand in their order.
-pub fn in_order(ids: &[usize], range: std::ops::Range<usize>) -> bool {
+pub(crate) fn in_order(ids: &[usize], range: std::ops::Range<usize>) -> bool {
     ids.iter().filter(|id| range.contains(id)).is_sorted()
 }
