@@ -23,10 +23,11 @@ impl Progress {
     /// count.
     pub(crate) fn new(wanted: bool, total: Option<u64>, read: BytesRead) -> Self {
         let bar = (wanted && std::io::stderr().is_terminal()).then(|| match total {
-            Some(total) => {
-                styled(ProgressBar::new(total), "{wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left")
-            }
-            None => styled(ProgressBar::no_length(), "{spinner} {bytes}, {bytes_per_sec}"),
+            Some(total) => styled(
+                ProgressBar::new(total),
+                "{wide_bar} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
+            ),
+            None => styled(ProgressBar::no_length(), "{spinner} {decimal_bytes}, {decimal_bytes_per_sec}"),
         });
         Self { bar, read }
     }

@@ -119,11 +119,11 @@ impl fmt::Display for Summary {
         let (producers, consumers) = (self.producers as u64, self.parts.len() as u64);
         write!(
             f,
-            "waiting: {:.2} s back-pressured ({}), {:.2} s idle ({})",
-            self.back_pressured.as_secs_f64(),
+            "waiting, in sum: {} back-pressured {:.2} s, {} idle {:.2} s",
             counted(producers, "producer"),
-            self.idle.as_secs_f64(),
+            self.back_pressured.as_secs_f64(),
             counted(consumers, "consumer"),
+            self.idle.as_secs_f64(),
         )
     }
 }
@@ -192,7 +192,7 @@ mod tests {
   part-00001.csv      1 row      0.0 MB
   part-00002.csv      0 rows     0.0 MB
 segments: at most 9 in use, of 64 with 32,768 bytes each
-waiting: 0.12 s back-pressured (1 producer), 1.50 s idle (3 consumers)";
+waiting, in sum: 1 producer back-pressured 0.12 s, 3 consumers idle 1.50 s";
         assert_eq!(text, expected);
     }
 
