@@ -53,8 +53,8 @@ pub enum ArenaError {
     /// The system refused the mapping. Take fewer or smaller segments, or raise the limit the text names.
     #[error("no memory for the arena: {0}")]
     Map(#[from] MapError),
-    /// The system refused huge pages. Leave [`huge_pages`](super::ArenaOptions::huge_pages) off, or run on a Linux whose
-    /// `/sys/kernel/mm/transparent_hugepage/enabled` says `madvise` or `always`.
+    /// The system refused huge pages. Leave [`huge_pages`](super::ArenaOptions::huge_pages) off, or run on a Linux
+    /// whose `/sys/kernel/mm/transparent_hugepage/enabled` says `madvise` or `always`.
     #[error(
         "the system refused huge pages for {bytes} bytes (MADV_HUGEPAGE): {source}; leave `huge_pages` off, or use a \
          kernel with transparent huge pages (/sys/kernel/mm/transparent_hugepage/enabled)"

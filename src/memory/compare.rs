@@ -299,29 +299,23 @@ mod tests {
             a_at in offsets(), b_at in offsets(), a_len in offsets(), b_len in offsets(),
         ) {
             on_each_pair(&a, &b, |x, y| {
-                match refusal([(&a, a_at, a_len), (&b, b_at, b_len)]) {
-                    Some(refused) => {
-                        assert_eq!(x.try_compare_unequal(y, a_at, b_at, a_len, b_len), Err(refused));
-                    }
-                    None => {
-                        let expected = a[a_at..a_at + a_len].cmp(&b[b_at..b_at + b_len]);
-                        assert_eq!(x.try_compare_unequal(y, a_at, b_at, a_len, b_len), Ok(expected));
-                        assert_eq!(x.compare_unequal(y, a_at, b_at, a_len, b_len), expected);
-                        assert_eq!(y.compare_unequal(x, b_at, a_at, b_len, a_len), expected.reverse());
-                    }
+                if let Some(refused) = refusal([(&a, a_at, a_len), (&b, b_at, b_len)]) {
+                    assert_eq!(x.try_compare_unequal(y, a_at, b_at, a_len, b_len), Err(refused));
+                } else {
+                    let expected = a[a_at..a_at + a_len].cmp(&b[b_at..b_at + b_len]);
+                    assert_eq!(x.try_compare_unequal(y, a_at, b_at, a_len, b_len), Ok(expected));
+                    assert_eq!(x.compare_unequal(y, a_at, b_at, a_len, b_len), expected);
+                    assert_eq!(y.compare_unequal(x, b_at, a_at, b_len, a_len), expected.reverse());
                 }
-                match refusal([(&a, a_at, a_len), (&b, b_at, a_len)]) {
-                    Some(refused) => {
-                        assert_eq!(x.try_compare(y, a_at, b_at, a_len), Err(refused));
-                        assert_eq!(x.try_equal_to(y, a_at, b_at, a_len), Err(refused));
-                    }
-                    None => {
-                        let expected = a[a_at..a_at + a_len].cmp(&b[b_at..b_at + a_len]);
-                        assert_eq!(x.try_compare(y, a_at, b_at, a_len), Ok(expected));
-                        assert_eq!(x.compare(y, a_at, b_at, a_len), expected);
-                        assert_eq!(x.try_equal_to(y, a_at, b_at, a_len), Ok(expected.is_eq()));
-                        assert_eq!(x.equal_to(y, a_at, b_at, a_len), expected.is_eq());
-                    }
+                if let Some(refused) = refusal([(&a, a_at, a_len), (&b, b_at, a_len)]) {
+                    assert_eq!(x.try_compare(y, a_at, b_at, a_len), Err(refused));
+                    assert_eq!(x.try_equal_to(y, a_at, b_at, a_len), Err(refused));
+                } else {
+                    let expected = a[a_at..a_at + a_len].cmp(&b[b_at..b_at + a_len]);
+                    assert_eq!(x.try_compare(y, a_at, b_at, a_len), Ok(expected));
+                    assert_eq!(x.compare(y, a_at, b_at, a_len), expected);
+                    assert_eq!(x.try_equal_to(y, a_at, b_at, a_len), Ok(expected.is_eq()));
+                    assert_eq!(x.equal_to(y, a_at, b_at, a_len), expected.is_eq());
                 }
             });
         }
@@ -334,12 +328,11 @@ mod tests {
                 let mut expected = (a.clone(), b.clone());
                 x.as_mut_slice().copy_from_slice(&a); // the outer segment has seen the other pairings
                 let refused = refusal([(&a, a_at, len), (&b, b_at, len)]);
-                match refused {
-                    Some(refused) => assert_eq!(x.try_swap(y, a_at, b_at, len), Err(refused)),
-                    None => {
-                        expected.0[a_at..a_at + len].swap_with_slice(&mut expected.1[b_at..b_at + len]);
-                        assert_eq!(x.try_swap(y, a_at, b_at, len), Ok(()));
-                    }
+                if let Some(refused) = refused {
+                    assert_eq!(x.try_swap(y, a_at, b_at, len), Err(refused));
+                } else {
+                    expected.0[a_at..a_at + len].swap_with_slice(&mut expected.1[b_at..b_at + len]);
+                    assert_eq!(x.try_swap(y, a_at, b_at, len), Ok(()));
                 }
                 assert_eq!((x.as_slice(), y.as_slice()), (&expected.0[..], &expected.1[..]));
                 if refused.is_none() {
@@ -355,15 +348,14 @@ mod tests {
         ) {
             on_each_pair(&a, &b, |x, y| {
                 let mut expected = b.clone();
-                match refusal([(&a, a_at, len), (&b, b_at, len)]) {
-                    Some(refused) => assert_eq!(x.try_copy_to(a_at, y, b_at, len), Err(refused)),
-                    None => {
-                        expected[b_at..b_at + len].copy_from_slice(&a[a_at..a_at + len]);
-                        x.copy_to(a_at, y, b_at, len);
-                        assert_eq!(y.as_slice(), expected);
-                        y.as_mut_slice().copy_from_slice(&b);
-                        assert_eq!(x.try_copy_to(a_at, y, b_at, len), Ok(()));
-                    }
+                if let Some(refused) = refusal([(&a, a_at, len), (&b, b_at, len)]) {
+                    assert_eq!(x.try_copy_to(a_at, y, b_at, len), Err(refused));
+                } else {
+                    expected[b_at..b_at + len].copy_from_slice(&a[a_at..a_at + len]);
+                    x.copy_to(a_at, y, b_at, len);
+                    assert_eq!(y.as_slice(), expected);
+                    y.as_mut_slice().copy_from_slice(&b);
+                    assert_eq!(x.try_copy_to(a_at, y, b_at, len), Ok(()));
                 }
                 assert_eq!((x.as_slice(), y.as_slice()), (&a[..], &expected[..]));
             });
@@ -375,15 +367,14 @@ mod tests {
         ) {
             on_each_backing(&a, |x| {
                 let mut expected = a.clone();
-                match refusal([(&a, from, len), (&a, to, len)]) {
-                    Some(refused) => assert_eq!(x.try_copy_within(from, to, len), Err(refused)),
-                    None => {
-                        expected.copy_within(from..from + len, to);
-                        x.copy_within(from, to, len);
-                        assert_eq!(x.as_slice(), expected);
-                        x.as_mut_slice().copy_from_slice(&a);
-                        assert_eq!(x.try_copy_within(from, to, len), Ok(()));
-                    }
+                if let Some(refused) = refusal([(&a, from, len), (&a, to, len)]) {
+                    assert_eq!(x.try_copy_within(from, to, len), Err(refused));
+                } else {
+                    expected.copy_within(from..from + len, to);
+                    x.copy_within(from, to, len);
+                    assert_eq!(x.as_slice(), expected);
+                    x.as_mut_slice().copy_from_slice(&a);
+                    assert_eq!(x.try_copy_within(from, to, len), Ok(()));
                 }
                 assert_eq!(x.as_slice(), expected);
             });

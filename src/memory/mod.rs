@@ -27,8 +27,8 @@
 //! * **S4** Nobody else reaches the bytes of a `MemorySegment`: it owns them or borrows them exclusively for `'a`, and
 //!   it reads by `&self` and writes by `&mut self` only. The one exception, the segment inside a [`SegmentView`],
 //!   borrows its bytes shared for `'a` and is lent out by shared reference only, so it is never written.
-//! * **S5** The segments of an arena are disjoint: segment `i` is the bytes `[i * size, (i + 1) * size)` of the mapping.
-//!   An arena never reads or writes them once built.
+//! * **S5** The segments of an arena are disjoint: segment `i` is the bytes `[i * size, (i + 1) * size)` of its
+//!   mapping. An arena never reads or writes them once built.
 
 mod access;
 mod arena;

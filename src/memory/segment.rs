@@ -12,14 +12,14 @@ use super::{
 /// A fixed-size piece of memory with typed, bounds-checked access; where it comes from makes no difference to use.
 ///
 /// The memory is a mapping of its own ([`map`](Self::map)), heap memory ([`allocate`](Self::allocate), or a `Vec<u8>`)
-/// or a borrowed slice ([`wrap`](Self::wrap)). The segment holds a pointer and a length whichever it is, so every access
-/// compiles to the same bounds check and load or store: there is no dispatch, dynamic or otherwise.
+/// or a borrowed slice ([`wrap`](Self::wrap)). The segment holds a pointer and a length whichever it is, so every
+/// access compiles to the same bounds check and load or store: there is no dispatch, dynamic or otherwise.
 ///
 /// Offsets and lengths are in bytes. Reads take `&self` and writes `&mut self`: that nobody else writes meanwhile is
 /// the borrow checker's proof. Each operation has two forms: `x` panics when it would leave the segment, for offsets
-/// that are the program's own; `try_x` returns [`OutOfBounds`], for offsets that come from outside. Either way a refused
-/// operation has read and written nothing. Multi-byte values need no alignment; their names say the byte order: `_le`
-/// little endian, `_be` big endian (the wire's), nothing for the machine's own.
+/// that are the program's own; `try_x` returns [`OutOfBounds`], for offsets that come from outside. Either way a
+/// refused operation has read and written nothing. Multi-byte values need no alignment; their names say the byte
+/// order: `_le` little endian, `_be` big endian (the wire's), nothing for the machine's own.
 ///
 /// Everything but the constructors is wait-free, calls no system and no allocator, and costs O(bytes touched).
 ///

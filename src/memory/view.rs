@@ -16,6 +16,11 @@ use super::segment::MemorySegment;
 /// assert_eq!(frame.try_slice(4, len)?.as_slice(), b"ok");
 /// # Ok::<(), forebay::memory::OutOfBounds>(())
 /// ```
+/// Writing does not compile:
+/// ```compile_fail,E0596
+/// let mut view = forebay::memory::SegmentView::new(&[0; 4]);
+/// view.put_u8(0, 1); // cannot borrow data in dereference of `SegmentView` as mutable
+/// ```
 ///
 /// # Source
 /// Flink's `MemorySegment.wrap(offset, length)`, whose `ByteBuffer` this stands for.

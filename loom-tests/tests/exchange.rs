@@ -1,0 +1,158 @@
+//! Writer to reader, whole: the queue between them, telling the reader, and either side going away.
+#![cfg(forebay_loom)]
+
+use forebay::{
+    gate::{InputGate, RecordReader},
+    partition::{Forward, RecordWriter, ResultPartition},
+    pool::NetworkBufferPool,
+    transport::in_process,
+};
+use loom::thread;
+
+/// Segments of 8 bytes: a record of 3 leaves one byte, so the next length is cut.
+fn join(segments: u32) -> (NetworkBufferPool, ResultPartition, InputGate) {
+    let pool = NetworkBufferPool::builder().segments(segments).segment_size(8).build().unwrap();
+    let local = pool.local_pool("writer").required(segments).maximum(segments).build().unwrap();
+    let (mut partitions, mut gates) = in_process(vec![local], 1);
+    (pool, partitions.remove(0), gates.remove(0))
+}
+
+/// 2 threads, 2 segments: a record in place, then one that spans; the reader sleeps when it is ahead (R1, M4).
+/// Mutants: Q-F, Q-G, C1, C2, and telling the reader in `ResultSubpartition::finish`.
+#[test]
+fn writer_to_reader_with_two_segments() {
+    loom::model(|| {
+        let (pool, partition, gate) = join(2);
+        let writer = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            writer.emit(&b"abc"[..]).unwrap();
+            writer.emit(&b"de"[..]).unwrap();
+            writer.close();
+        });
+        let mut reader = RecordReader::new(gate, 8);
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"abc");
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"de");
+        assert!(reader.next().unwrap().is_none());
+        writer.join().unwrap();
+        drop(reader);
+        assert_eq!(pool.in_use(), 0);
+    });
+}
+
+/// 2 threads, 1 segment: the writer can go on only when the reader has given the segment back.
+#[test]
+fn one_segment_goes_back_and_forth() {
+    loom::model(|| {
+        let (_pool, partition, gate) = join(1);
+        let writer = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            writer.emit(&b"abcdefgh"[..]).unwrap(); // 12 bytes: two segments' worth
+            writer.close();
+        });
+        let mut reader = RecordReader::new(gate, 8);
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"abcdefgh");
+        assert!(reader.next().unwrap().is_none());
+        writer.join().unwrap();
+    });
+}
+
+/// A flush shows what was written while the segment stays open. Nothing follows it, so a reader that overlooks it sleeps
+/// for ever (M4). Mutants: C1, C2, the second look in `InputChannel::poll`.
+#[test]
+fn a_flush_is_not_overlooked() {
+    loom::model(|| {
+        let (_pool, partition, gate) = join(1);
+        let writing = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            writer.emit(&b""[..]).unwrap(); // 4 of 8 bytes
+            writer.flush();
+            writer
+        });
+        let mut reader = RecordReader::new(gate, 8);
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"");
+        writing.join().unwrap().close();
+        assert!(reader.next().unwrap().is_none());
+    });
+}
+
+/// Two flushes of one segment: the second may come while the reader looks for more after the first (M4).
+#[test]
+fn a_second_flush_is_not_overlooked() {
+    loom::model(|| {
+        let (_pool, partition, gate) = join(2);
+        let writing = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            writer.emit(&b""[..]).unwrap();
+            writer.flush();
+            writer.emit(&b"x"[..]).unwrap();
+            writer.flush();
+            writer
+        });
+        let mut reader = RecordReader::new(gate, 8);
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"");
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"x");
+        drop(writing.join().unwrap());
+    });
+}
+
+/// Two writers, one gate: each channel announces itself, neither is forgotten. Mutants: I1, the link in `Inbox`.
+#[test]
+fn two_channels_of_one_gate() {
+    loom::model(|| {
+        let pool = NetworkBufferPool::builder().segments(2).segment_size(8).build().unwrap();
+        let locals = (0..2).map(|_| pool.local_pool("writer").required(1).maximum(1).build().unwrap()).collect();
+        let (partitions, mut gates) = in_process(locals, 1);
+        let writers: Vec<_> = partitions
+            .into_iter()
+            .map(|partition| {
+                thread::spawn(move || {
+                    let mut writer = RecordWriter::new(partition, Forward);
+                    writer.emit(&b"ab"[..]).unwrap();
+                    writer.close();
+                })
+            })
+            .collect();
+        let mut reader = RecordReader::new(gates.remove(0), 8);
+        let mut from = [0; 2];
+        while let Some(record) = reader.next().unwrap() {
+            assert_eq!(record.bytes(), b"ab");
+            from[record.channel()] += 1;
+        }
+        assert_eq!(from, [1, 1]);
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+    });
+}
+
+/// The reader goes away while the writer waits for the segment it holds: the writer gets an error, and the segment comes
+/// home. Mutants: C3, the draining on either side.
+#[test]
+fn a_reader_that_goes_away_frees_its_writer() {
+    loom::model(|| {
+        let (pool, partition, gate) = join(1);
+        let writer = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            // Two segments' worth: the second is there only once the first has come home.
+            let error = loop {
+                if let Err(error) = writer.emit(&b"abcdefgh"[..]) {
+                    break error;
+                }
+            };
+            drop(writer);
+            error
+        });
+        drop(gate);
+        writer.join().unwrap();
+        assert_eq!(pool.in_use(), 0);
+    });
+}
+
+/// The writer goes away without closing: the reader hears of it, and does not wait for ever.
+#[test]
+fn a_writer_that_goes_away_is_an_error() {
+    loom::model(|| {
+        let (_pool, partition, gate) = join(1);
+        let writer = thread::spawn(move || drop(RecordWriter::new(partition, Forward)));
+        assert!(RecordReader::new(gate, 8).next().is_err());
+        writer.join().unwrap();
+    });
+}

@@ -1,0 +1,186 @@
+//! Local pools: returns from other threads, waiting, borrowing, and pools that are dropped while segments are out.
+#![cfg(forebay_loom)]
+
+use forebay::{
+    buffer::BufferMut,
+    pool::{LocalBufferPool, NetworkBufferPool},
+};
+use loom::thread;
+
+fn network(segments: u32) -> NetworkBufferPool {
+    NetworkBufferPool::builder().segments(segments).segment_size(8).build().unwrap()
+}
+
+fn own(pool: &NetworkBufferPool, segments: u32) -> LocalBufferPool {
+    pool.local_pool("own").required(segments).maximum(segments).build().unwrap()
+}
+
+fn written(local: &mut LocalBufferPool, byte: u8) -> BufferMut {
+    let mut buffer = local.try_request().unwrap();
+    buffer[0] = byte;
+    buffer
+}
+
+/// 3 threads, 2 segments: two return while the owner requests. Nothing is lost, nothing is lent twice, and what the
+/// returners did with the bytes is done (M1). Mutants: I1, I2.
+#[test]
+fn returns_from_two_threads_meet_the_owner() {
+    loom::model(|| {
+        let pool = network(2);
+        let mut local = own(&pool, 2);
+        let returners: Vec<_> = (0..2)
+            .map(|byte| {
+                let mut buffer = written(&mut local, byte);
+                thread::spawn(move || buffer[0] = 9)
+            })
+            .collect();
+        if let Ok(mut early) = local.try_request() {
+            early[0] = 1;
+        }
+        returners.into_iter().for_each(|returner| returner.join().unwrap());
+        let all: Vec<_> = (0..2).map(|byte| written(&mut local, byte)).collect();
+        assert!(local.try_request().is_err(), "two, not more");
+        drop(all);
+    });
+}
+
+/// The owner sleeps while its only segment comes home. It is woken, whatever the order (M4).
+/// Mutants: I5, K3, K4, the wake in `Home::bring`, the mark of PARKED in `Inbox::push`.
+#[test]
+fn a_waiting_owner_is_woken_by_a_return() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut local = own(&pool, 1);
+        let mut buffer = written(&mut local, 1);
+        let returner = thread::spawn(move || buffer[0] = 2);
+        let mut again = local.request().unwrap();
+        again[0] = 3;
+        drop(again);
+        returner.join().unwrap();
+        assert!(local.try_request().is_ok());
+    });
+}
+
+/// A pool waits for a segment of the surplus that another pool's buffer brings back (M4).
+/// Mutants: F1, F2, U3, the wake in `Core::put`.
+#[test]
+fn a_waiting_borrower_is_woken_by_another_pools_return() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut lender = pool.local_pool("lender").maximum(1).build().unwrap();
+        let mut waiter = pool.local_pool("waiter").maximum(1).build().unwrap();
+        let mut buffer = written(&mut lender, 1);
+        let returner = thread::spawn(move || buffer[0] = 2);
+        let mut borrowed = waiter.request().unwrap();
+        borrowed[0] = 3;
+        returner.join().unwrap();
+        drop(borrowed);
+        assert_eq!(pool.usage().surplus, 1);
+    });
+}
+
+/// Two pools reach for the one surplus segment at once: one gets it, and a failed attempt hides it from nobody for good
+/// (M1, M5). Mutant: the give-back in `Quota::borrow_one`.
+#[test]
+fn one_surplus_segment_goes_to_one_pool() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut here = pool.local_pool("here").build().unwrap();
+        let mut there = pool.local_pool("there").build().unwrap();
+        let other = thread::spawn(move || {
+            let got = there.try_request().is_ok();
+            (there, got)
+        });
+        let held = here.try_request();
+        let (there, got) = other.join().unwrap();
+        assert!(held.is_ok() || got, "one of them gets it");
+        drop((held, here, there));
+        assert_eq!(pool.usage().surplus, 1);
+        assert_eq!(pool.in_use(), 0);
+    });
+}
+
+/// A pool waits for the surplus while another pool's failed attempt has it lowered for a moment (M4, M5).
+/// Mutant: the wake after a retracted attempt.
+#[test]
+fn a_retracted_attempt_wakes_who_it_misled() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut holder = pool.local_pool("holder").build().unwrap();
+        let mut waiter = pool.local_pool("waiter").build().unwrap();
+        let mut passer = pool.local_pool("passer").build().unwrap();
+        let buffer = holder.try_request().unwrap();
+        let returner = thread::spawn(move || drop(buffer));
+        let passing = thread::spawn(move || drop(passer.try_request()));
+        drop(waiter.request().unwrap());
+        returner.join().unwrap();
+        passing.join().unwrap();
+    });
+}
+
+/// The owner drops its pool while its segment is on another thread: the last one home frees what is left, once (L2).
+/// loom reports what is never freed. Mutants: L-D's addition, the pin in `Home::bring`.
+#[test]
+fn a_pool_dropped_while_a_segment_is_out() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut local = own(&pool, 1);
+        let buffer = written(&mut local, 1);
+        let returner = thread::spawn(move || drop(buffer));
+        drop(local);
+        returner.join().unwrap();
+        assert_eq!(pool.in_use(), 0);
+        assert_eq!(pool.usage().surplus, 1);
+    });
+}
+
+/// The same with a borrowed segment, and the network pool's last handle gone before. Mutant: L-D for borrowed ones.
+#[test]
+fn everything_dropped_while_a_borrowed_segment_is_out() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut local = pool.local_pool("borrower").build().unwrap();
+        let buffer = written(&mut local, 1);
+        drop(pool);
+        let returner = thread::spawn(move || drop(buffer));
+        drop(local);
+        returner.join().unwrap();
+    });
+}
+
+/// The owner polls, is parked, and drops its pool: the return that finds it parked must not wake what is gone (L1).
+/// Mutant: the pin's settling.
+#[test]
+fn a_parked_pool_that_is_dropped() {
+    struct Ignored;
+    impl std::task::Wake for Ignored {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+    loom::model(|| {
+        let pool = network(1);
+        let mut local = own(&pool, 1);
+        let buffer = written(&mut local, 1);
+        let waker = std::sync::Arc::new(Ignored).into();
+        let polled = local.poll_request(&mut std::task::Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        let returner = thread::spawn(move || drop(buffer));
+        drop(local);
+        returner.join().unwrap();
+        assert_eq!(pool.usage().surplus, 1);
+    });
+}
+
+/// A new pool sets its part aside while that is lent to another: it gets the segment when it comes back (M3).
+#[test]
+fn a_late_guarantee_is_met_when_the_borrowed_segment_returns() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut greedy = pool.local_pool("greedy").build().unwrap();
+        let buffer = greedy.try_request().unwrap();
+        let mut late = own(&pool, 1);
+        let returner = thread::spawn(move || drop(buffer));
+        drop(late.request().unwrap());
+        returner.join().unwrap();
+        assert!(greedy.try_request().is_err(), "it belongs to the late one");
+    });
+}
