@@ -52,9 +52,7 @@ impl LocalBufferPool {
 
     /// The stash is empty.
     fn request_elsewhere(&mut self) -> Result<BufferMut, RequestError> {
-        let stash = &mut self.stash;
-        self.lender.collect(|segment| stash.push(segment)); // never over `required`, the stash's capacity
-        self.stash.reverse(); // the most recent came first, and goes on top
+        self.collect();
         if let Some(segment) = self.stash.pop() {
             return Ok(self.lender.lend(segment));
         }
@@ -75,6 +73,13 @@ impl LocalBufferPool {
             }
         }
         Err(RequestError::Exhausted)
+    }
+
+    /// Takes the own segments that came back into the stash.
+    fn collect(&mut self) {
+        let (before, stash) = (self.stash.len(), &mut self.stash);
+        self.lender.collect(|segment| stash.push(segment)); // never over `required`, the stash's capacity
+        stash[before..].reverse(); // the most recent came first, and goes on top
     }
 
     /// Takes one free segment, waiting for one if need be. Blocking, on the return of a segment.
@@ -142,8 +147,7 @@ impl LocalBufferPool {
     /// Segments lent out at this moment. May shrink at any moment.
     #[must_use]
     pub fn lent(&mut self) -> u32 {
-        let stash = &mut self.stash;
-        self.lender.collect(|segment| stash.push(segment));
+        self.collect();
         (self.lender.own_out() + self.lender.borrowed_out()) as u32
     }
 
