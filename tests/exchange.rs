@@ -300,11 +300,11 @@ fn a_record_over_the_readers_limit_is_an_error() {
 }
 
 /// Records of a producer, and bytes in one; Miri is slow.
-const MOST: usize = if cfg!(miri) { 6 } else { 40 };
-const LONGEST: usize = if cfg!(miri) { 5_000 } else { 10_000 };
+const MOST: usize = if cfg!(miri) { 3 } else { 40 };
+const LONGEST: usize = if cfg!(miri) { 3_100 } else { 10_000 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 64 }))]
 
     #[test]
     fn whatever_is_written_is_read(
