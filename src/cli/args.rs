@@ -22,8 +22,9 @@ pub(crate) enum Command {
 /// Distribute the rows of CSV files over N files, by key or in turn
 ///
 /// Rows go from producer tasks to one consumer task per part, through segments of one fixed memory pool: a slow disk
-/// slows the reading down, and memory stays within the pool plus 24 MiB however large the input is. Every row arrives
-/// once, byte for byte, and the rows of one FILE keep their order within each part.
+/// slows the reading down, and memory stays within the pool plus 24 MiB however large the input is (for some hundred
+/// parts, and rows that fit a segment; what is larger is put together again for each part and producer). Every row
+/// arrives once, byte for byte, and the rows of one FILE keep their order within each part.
 ///
 /// Parts get their names only when all of them are complete. An error, Ctrl-C, SIGTERM or SIGHUP leaves none.
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use super::input_channel::{InputChannel, Polled};
 use crate::{
     buffer::Buffer,
     channel::{Cause, Event, Item, Receiver, Signal},
-    lockfree::wait::{block_on, deadline_after},
+    lockfree::wait::{block_on, deadline_after, spin},
     sync::Arc,
 };
 
@@ -162,7 +162,11 @@ impl InputGate {
             found => return Some(found),
         }
         let since = Instant::now();
-        let found = block_on(deadline, |context| self.poll_next(context));
+        let found = spin(|| match self.try_next() {
+            Ok(None) if !self.is_ended() => None,
+            found => Some(found),
+        })
+        .or_else(|| block_on(deadline, |context| self.poll_next(context)));
         self.idle += since.elapsed();
         found
     }

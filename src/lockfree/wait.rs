@@ -37,6 +37,27 @@ fn with_thread_waker<R>(f: impl FnOnce(&Waker) -> R) -> R {
     f(&Arc::new(Unpark(current())).into())
 }
 
+/// Attempts before a thread parks: about as long as parking and being woken takes. Under loom none: every attempt would
+/// be a step to explore, and the parking is what is to be checked.
+const SPINS: u32 = if cfg!(any(forebay_loom, miri)) { 0 } else { 100 };
+/// Attempts after those, each behind a yield to whoever else wants the core.
+const YIELDS: u32 = if cfg!(any(forebay_loom, miri)) { 0 } else { 4 };
+
+/// Attempts a few times before it is worth to park: on another core what is waited for may be there in a moment.
+pub(crate) fn spin<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    for nth in 0..SPINS + YIELDS {
+        if nth < SPINS {
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+        if let Some(value) = attempt() {
+            return Some(value);
+        }
+    }
+    None
+}
+
 /// The moment `timeout` from now; `None` (no limit) when that is beyond what the clock can say.
 pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)

@@ -11,6 +11,9 @@ use crate::{
     sync::Arc,
 };
 
+/// The part of a segment that is left empty rather than begin a record there that fits into the next: one n-th.
+const SPARED: usize = 16;
+
 /// What one task produces, divided into a subpartition for each reader.
 ///
 /// Write to it with a [`RecordWriter`](super::RecordWriter). Dropping a partition that was not closed tells its readers
@@ -152,6 +155,9 @@ impl ResultPartition {
     }
 
     /// Writes a record that does not fit into the open segment, if there is one. `None` means to all.
+    ///
+    /// A record that spans segments is copied once more by the reader. So one that fits into a new segment gets it, if
+    /// that spares no more than a sixteenth of the old one.
     #[cold]
     fn emit_in_pieces<R: SerializeRecord + ?Sized>(
         &mut self,
@@ -163,6 +169,18 @@ impl ResultPartition {
             return Err(WriteError::TooLarge { len });
         }
         self.check_reader(to)?;
+        let segment = self.pool.segment_size();
+        if LENGTH_BYTES + len <= segment {
+            if self.remaining(to).is_some_and(|rest| rest <= segment / SPARED) {
+                self.finish(to);
+                self.check_reader(to)?;
+            }
+            if write_whole(self.open(to)?, record, len) {
+                self.records += 1;
+                self.bytes += len as u64;
+                return Ok(());
+            }
+        }
         let length = (len as u32).to_be_bytes();
         if let Some(bytes) = record.as_bytes() {
             self.append(&length, to)?;
@@ -188,14 +206,24 @@ impl ResultPartition {
             bytes = &bytes[n..];
             builder.commit();
             if builder.is_full() {
-                match to {
-                    Some(to) => self.subpartitions[to].finish(),
-                    None => self.finish_broadcast(),
-                }
+                self.finish(to);
                 self.check_reader(to)?;
             }
         }
         Ok(())
+    }
+
+    /// Bytes that the open segment has left.
+    fn remaining(&self, to: Option<usize>) -> Option<usize> {
+        let open = to.map_or(&self.broadcast, |to| &self.subpartitions[to].open);
+        open.as_ref().map(BufferBuilder::remaining)
+    }
+
+    fn finish(&mut self, to: Option<usize>) {
+        match to {
+            Some(to) => self.subpartitions[to].finish(),
+            None => self.finish_broadcast(),
+        }
     }
 
     fn check_reader(&self, to: Option<usize>) -> Result<(), WriteError> {

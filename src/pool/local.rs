@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     buffer::{Buffer, BufferMut, lend::Lender, table::FreeSegment},
-    lockfree::wait::{block_on, deadline_after},
+    lockfree::wait::{block_on, deadline_after, spin},
     sync::Arc,
 };
 
@@ -98,9 +98,11 @@ impl LocalBufferPool {
             return Ok(buffer);
         }
         let since = Instant::now();
-        let result = block_on(deadline, |context| self.poll_request(context));
+        let result = spin(|| self.try_request().ok().map(Ok))
+            .or_else(|| block_on(deadline, |context| self.poll_request(context)))
+            .unwrap_or(Err(RequestError::TimedOut));
         self.blocked += since.elapsed();
-        result.unwrap_or(Err(RequestError::TimedOut))
+        result
     }
 
     /// Takes one free segment, or arranges for the waker to be woken when there may be one.

@@ -107,7 +107,7 @@ fn oracle(data: &[u8], columns: usize, key: usize) -> (Rows, u64, Result<(), Str
 
 fn field() -> impl Strategy<Value = String> {
     prop_oneof![
-        4 => "[a-z]{0,6}",
+        4 => "[a-z+.-]{0,6}",
         1 => "[a\"]{1,4}",
         1 => Just("\"quoted\"".to_owned()),
         1 => "\"([a,\r\n]|\"\"){0,8}\"",
@@ -154,9 +154,22 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_those_of_csv_core(data in "[ab,\"\r\n]{0,40}", columns in 1_usize..4) {
+    fn any_bytes_are_those_of_csv_core(data in "[ab,+\"\r\n-]{0,40}", columns in 1_usize..4) {
         let wanted = oracle(data.as_bytes(), columns, columns - 1);
         prop_assert_eq!(scan(data.as_bytes(), &[1], columns, columns - 1), wanted);
+    }
+}
+
+/// Bytes that differ from the delimiter in one bit, or by one, next to it and anywhere in a word of eight.
+#[test]
+fn delimiters_are_told_from_their_neighbours() {
+    for delimiter in [b',', b'\t', 0, 0x7f, 0x80, 0xff] {
+        for other in 0..=u8::MAX {
+            let content = [delimiter, other, delimiter, other, other, delimiter, delimiter].repeat(5);
+            let naive: Vec<usize> = (0..content.len()).filter(|&at| content[at] == delimiter).collect();
+            let found: Vec<usize> = (0..).map_while(|n| nth(&content, delimiter, n)).collect();
+            assert_eq!(found, naive, "{delimiter} and {other}");
+        }
     }
 }
 
