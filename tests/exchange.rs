@@ -299,6 +299,10 @@ fn a_record_over_the_readers_limit_is_an_error() {
     ));
 }
 
+/// Records of a producer, and bytes in one; Miri is slow.
+const MOST: usize = if cfg!(miri) { 6 } else { 40 };
+const LONGEST: usize = if cfg!(miri) { 5_000 } else { 10_000 };
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
 
@@ -307,8 +311,8 @@ proptest! {
         inputs in prop::collection::vec(prop::collection::vec(
             prop_oneof![
                 prop::collection::vec(any::<u8>(), 0..64),
-                prop::collection::vec(any::<u8>(), 3_000..10_000),
-            ], 0..40), 1..4),
+                prop::collection::vec(any::<u8>(), 3_000..LONGEST),
+            ], 0..MOST), 1..4),
         consumers in 1_usize..5,
         more in 0_u32..3,
     ) {

@@ -1,4 +1,5 @@
 //! What travels between records.
+#![allow(clippy::disallowed_types, reason = "a cause is immutable: loom has nothing to see in its `Arc`")]
 
 use std::{error::Error, sync::Arc};
 
@@ -20,3 +21,14 @@ pub enum Event {
     /// [`InputGate`](crate::gate::InputGate) makes an error of it.
     Failed(Cause),
 }
+
+impl Event {
+    /// The writer was dropped before it ended its partition.
+    pub(crate) fn abandoned() -> Self {
+        Self::Failed(Arc::new(Abandoned))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the producer went away before it ended its partition")]
+struct Abandoned;

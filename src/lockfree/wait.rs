@@ -1,6 +1,7 @@
 //! Blocking on top of polling: every wait in this crate is a poll function and a [`Waker`]; a blocking call parks its
 //! thread between polls.
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_types, reason = "a `Waker` is made of std's `Arc`")]
 
 use std::{
     sync::Arc,
@@ -37,16 +38,14 @@ fn with_thread_waker<R>(f: impl FnOnce(&Waker) -> R) -> R {
     f(&Arc::new(Unpark(current())).into())
 }
 
-/// Attempts before a thread parks: about as long as parking and being woken takes. Under loom none: every attempt would
-/// be a step to explore, and the parking is what is to be checked.
-const SPINS: u32 = if cfg!(any(forebay_loom, miri)) { 0 } else { 100 };
-/// Attempts after those, each behind a yield to whoever else wants the core.
-const YIELDS: u32 = if cfg!(any(forebay_loom, miri)) { 0 } else { 4 };
-
-/// Attempts a few times before it is worth to park: on another core what is waited for may be there in a moment.
+/// Attempts a few times before it is worth to park: on another core, what is waited for may be there in a moment.
+///
+/// As many attempts as take about the time of parking and being woken; the last few yield to whoever wants the core.
+/// Under loom none: each would be a step to explore, and the parking is what is to be checked.
 pub(crate) fn spin<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-    for nth in 0..SPINS + YIELDS {
-        if nth < SPINS {
+    let (spins, yields) = if cfg!(any(forebay_loom, miri)) { (0, 0) } else { (100, 4) };
+    for nth in 0..spins + yields {
+        if nth < spins {
             std::hint::spin_loop();
         } else {
             std::thread::yield_now();

@@ -334,14 +334,9 @@ fn write_whole<R: SerializeRecord + ?Sized>(builder: &mut BufferBuilder, record:
     true
 }
 
-/// The writer was dropped before it was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the producer went away before it ended its partition")]
-struct Abandoned;
-
 impl Drop for ResultPartition {
     fn drop(&mut self) {
-        self.end(&Event::Failed(std::sync::Arc::new(Abandoned)));
+        self.end(&Event::abandoned());
     }
 }
 

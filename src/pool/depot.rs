@@ -59,6 +59,7 @@ mod model {
             Self(Mutex::new(VecDeque::with_capacity(capacity)))
         }
 
+        #[allow(clippy::unnecessary_wraps, reason = "the interface of `ArrayQueue`")]
         pub(super) fn push(&self, index: u32) -> Result<(), u32> {
             self.0.lock().unwrap().push_back(index);
             Ok(())

@@ -92,9 +92,7 @@ impl LocalBufferPool {
 
     /// The stash is empty.
     fn request_elsewhere(&mut self) -> Result<BufferMut, RequestError> {
-        let stash = &mut self.stash;
-        self.lender.collect(|segment| stash.push(segment)); // never over `required`, the stash's capacity
-        self.stash.reverse(); // the most recent came first, and goes on top
+        self.collect();
         if let Some(segment) = self.stash.pop() {
             return Ok(self.lender.lend(segment));
         }
@@ -115,6 +113,13 @@ impl LocalBufferPool {
             }
         }
         Err(RequestError::Exhausted)
+    }
+
+    /// Takes the own segments that came back into the stash.
+    fn collect(&mut self) {
+        let (before, stash) = (self.stash.len(), &mut self.stash);
+        self.lender.collect(|segment| stash.push(segment)); // never over `required`, the stash's capacity
+        stash[before..].reverse(); // the most recent came first, and goes on top
     }
 
     /// Takes one free segment, waiting for one if need be. Blocking, on the return of a segment: tries a few times,
@@ -227,8 +232,7 @@ impl LocalBufferPool {
     /// Wait-free; takes in what came back, hence `&mut`.
     #[must_use]
     pub fn lent(&mut self) -> u32 {
-        let stash = &mut self.stash;
-        self.lender.collect(|segment| stash.push(segment));
+        self.collect();
         (self.lender.own_out() + self.lender.borrowed_out()) as u32
     }
 
