@@ -6,8 +6,7 @@
 //! | [`WakerCell`](waker::WakerCell) | many threads | one waiter | every wait |
 //! | [`spsc`] | one thread | one thread | buffers of a subpartition |
 //!
-//! None knows what it carries. The models in `loom-tests/` drive them through the pools and the exchange that are made
-//! of them.
+//! Each is small enough to be model-checked alone (`loom-tests/tests/lockfree.rs`). None knows what it carries.
 
 pub(crate) mod inbox;
 pub(crate) mod spsc;
