@@ -78,6 +78,7 @@
 
 pub mod buffer;
 mod channel;
+pub mod credit;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gate;
