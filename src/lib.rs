@@ -59,6 +59,7 @@
 //! | 4 | [`Event`], [`Cause`] | what travels between records: the end, or a failure |
 //! | 3 | [`record`] | values as bytes, and records out of a sequence of buffers |
 //! | 2 | [`pool`] | [`NetworkBufferPool`](pool::NetworkBufferPool), [`LocalBufferPool`](pool::LocalBufferPool), quotas |
+//! | 2 | [`credit`] | how many buffers a sender may send, in counters that only grow |
 //! | 1 | [`buffer`] | who may touch which byte of a segment, and when |
 //! | 0 | [`memory`] | [`MemorySegment`](memory::MemorySegment), and the arena all segments are part of |
 //!
