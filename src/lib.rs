@@ -48,8 +48,7 @@
 //!
 //! # Floors
 //!
-//! Each module uses only those below it. `docs/ARCHITECTURE.md` in the repository follows a segment and a record
-//! through all of them, and argues each protocol.
+//! Each module uses only those below it. `docs/ARCHITECTURE.md` in the repository argues each protocol.
 //!
 //! | floor | module | holds |
 //! |---|---|---|
@@ -73,9 +72,7 @@
 //!
 //! # Features
 //!
-//! | feature | adds |
-//! |---|---|
-//! | `cli` | the program `forebay` and what it depends on; nothing to the library. Off by default |
+//! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library.
 
 pub mod buffer;
 mod channel;
