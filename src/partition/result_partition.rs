@@ -16,8 +16,14 @@ const SPARED: usize = 16;
 
 /// What one task produces, divided into a subpartition for each reader.
 ///
-/// Write to it with a [`RecordWriter`](super::RecordWriter). Dropping a partition that was not closed tells its readers
-/// that the producer failed: silence never looks like an end (R1).
+/// Comes from a transport, such as [`in_process`](crate::transport::in_process()); write to it with a
+/// [`RecordWriter`](super::RecordWriter), which see for an example. Dropping a partition that was not closed tells its
+/// readers that the producer failed: silence never looks like an end (R1).
+///
+/// Keeps one segment open for each subpartition that was written to, until it is full or the partition ends, and one in
+/// all while records are broadcast. Besides segments it has one piece of heap as large as the largest record that had
+/// to be serialized aside (one that spans segments, of a type without
+/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)).
 ///
 /// # Source
 /// Flink's `BufferWritingResultPartition`.
@@ -45,18 +51,18 @@ pub enum WriteError {
         /// Which one.
         subpartition: usize,
     },
-    /// No segment could be had.
+    /// No segment could be had. Not today: the writer's pool waits until one can.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The record is larger than the framing can carry. Nothing of it was written.
+    /// The record is larger than the framing can carry: cut it up. Nothing of it was written.
     #[error("a record of {len} bytes is over the {MAX_RECORD_BYTES} that a length of 31 bits can say")]
     TooLarge {
         /// Bytes of the record.
         len: usize,
     },
-    /// The pool's guaranteed part is too small: the writer keeps a segment open for each subpartition, and could come to
-    /// wait for itself. Give the local pool at least as many `required` segments as there are subpartitions. (Records
-    /// that go to all subpartitions need one segment in all.) Nothing was written.
+    /// The pool's guaranteed part is too small: the writer keeps a segment open for each subpartition, and could come
+    /// to wait for itself. Give the local pool at least as many `required` segments as there are subpartitions.
+    /// (Records that go to all subpartitions need one segment in all.) Nothing was written.
     #[error(
         "{subpartitions} subpartitions need a local pool with as many required segments, but {pool:?} has {required}"
     )]
@@ -68,7 +74,7 @@ pub enum WriteError {
         /// Required segments of the pool.
         required: u32,
     },
-    /// The selector named a subpartition that does not exist. Nothing was written.
+    /// The selector named a subpartition that does not exist: correct it. Nothing was written.
     #[error("the selector chose subpartition {chosen} of {subpartitions}")]
     NoSuchSubpartition {
         /// What it chose.
@@ -93,13 +99,13 @@ impl ResultPartition {
         }
     }
 
-    /// Number of subpartitions.
+    /// Number of subpartitions. Never changes.
     #[must_use]
     pub fn subpartitions(&self) -> usize {
         self.subpartitions.len()
     }
 
-    /// The pool the segments come from.
+    /// The pool the segments come from, for its name and numbers.
     #[must_use]
     pub fn pool(&self) -> &LocalBufferPool {
         &self.pool
