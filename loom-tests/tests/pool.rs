@@ -184,3 +184,28 @@ fn a_late_guarantee_is_met_when_the_borrowed_segment_returns() {
         assert!(greedy.try_request().is_err(), "it belongs to the late one");
     });
 }
+
+/// A pool has a credit, and before it reaches the depot a new pool sets its part aside and takes the segment: the
+/// guarantee goes first (M3), the credit goes back, and nothing is lost (M1).
+#[test]
+fn a_late_guarantee_comes_between_a_credit_and_its_segment() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut greedy = pool.local_pool("greedy").build().unwrap();
+        let other = thread::spawn({
+            let pool = pool.clone();
+            move || {
+                let mut late = own(&pool, 1);
+                let got = late.try_request().is_ok();
+                (late, got)
+            }
+        });
+        let borrowed = greedy.try_request();
+        let (mut late, got) = other.join().unwrap();
+        assert!(borrowed.is_ok() || got, "one of them gets it");
+        drop(borrowed);
+        assert!(late.try_request().is_ok(), "its own");
+        drop((greedy, late));
+        assert_eq!((pool.usage().surplus, pool.in_use()), (1, 0));
+    });
+}

@@ -70,8 +70,12 @@ impl LocalBufferPool {
                 self.core.waiters.wake();
             }
             if borrowed {
-                let segment = self.core.take().expect("broken invariant M1: a credit without a segment");
-                return Ok(self.lender.lend_borrowed(segment));
+                if let Some(segment) = self.core.take() {
+                    return Ok(self.lender.lend_borrowed(segment));
+                }
+                // A pool made after we got the credit has set its part aside and taken the segment: that goes first (M3).
+                self.core.quota.give_back(1);
+                self.core.waiters.wake(); // as for `retracted`
             }
         }
         Err(RequestError::Exhausted)
