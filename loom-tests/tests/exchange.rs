@@ -3,6 +3,7 @@
 
 use forebay::{
     gate::{InputGate, RecordReader},
+    models::Timer,
     partition::{Forward, RecordWriter, ResultPartition},
     pool::NetworkBufferPool,
     transport::in_process,
@@ -154,5 +155,41 @@ fn a_writer_that_goes_away_is_an_error() {
         let writer = thread::spawn(move || drop(RecordWriter::new(partition, Forward)));
         assert!(RecordReader::new(gate, 8).next().is_err());
         writer.join().unwrap();
+    });
+}
+
+/// 3 threads: the flush timer tells the reader while the writer does. The channel stands in the gate's inbox at most
+/// once, and neither hides the other (R1, M4).
+#[test]
+fn the_timer_flushes_beside_the_writer() {
+    loom::model(|| {
+        let (_pool, partition, gate) = join(1);
+        let timer = Timer::of(&partition);
+        let mut writer = RecordWriter::new(partition, Forward);
+        writer.emit(&b""[..]).unwrap();
+        let ticking = thread::spawn(move || timer.tick());
+        let writing = thread::spawn(move || writer.close());
+        let mut reader = RecordReader::new(gate, 8);
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"");
+        assert!(reader.next().unwrap().is_none());
+        ticking.join().unwrap();
+        writing.join().unwrap();
+    });
+}
+
+/// 2 threads: the reader goes away while the writer tells it of its last segment, and nothing tells it again.
+/// Mutants: C1, C3, the draining on either side.
+#[test]
+fn a_reader_that_goes_away_leaves_no_segment_behind() {
+    loom::model(|| {
+        let (pool, partition, gate) = join(1);
+        let writer = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            let _ = writer.emit(&b"abcd"[..]); // exactly one segment: finished, and the reader is told
+            let _ = writer.emit(&b"abcd"[..]); // needs that segment back
+        });
+        drop(gate);
+        writer.join().unwrap();
+        assert_eq!(pool.in_use(), 0);
     });
 }

@@ -107,7 +107,7 @@ impl Buffer {
     /// any moment otherwise.
     #[must_use]
     pub fn is_unique(&self) -> bool {
-        // ORDERING R0, as in `lend::release`.
+        // ORDERING R0 Acquire, pairs with R1, as in `lend::release`.
         self.header_ref().refs.load(Ordering::Acquire) == 1
     }
 
