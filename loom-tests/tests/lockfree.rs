@@ -88,26 +88,31 @@ fn a_push_meets_the_closing() {
     });
 }
 
-struct Unpark(thread::Thread);
+/// Unparks a thread until it is done: a late wake must not end a `join`, which loom takes for a park.
+struct Unpark(thread::Thread, std::sync::atomic::AtomicBool);
 
 impl Wake for Unpark {
     fn wake(self: std::sync::Arc<Self>) {
-        self.0.unpark();
+        if !self.1.load(Relaxed) {
+            self.0.unpark();
+        }
     }
 }
 
 /// Sleeps until `poll` says so. A wake-up that is lost is a deadlock, and loom says that.
 fn block_on(mut poll: impl FnMut(&Waker) -> bool) {
-    let waker = std::sync::Arc::new(Unpark(thread::current())).into();
+    let unpark = std::sync::Arc::new(Unpark(thread::current(), false.into()));
+    let waker = unpark.clone().into();
     for polls in 1.. {
         if poll(&waker) {
-            return;
+            break;
         }
         thread::park();
         if polls > 1 {
             thread::yield_now(); // somebody is in the middle of waking; the waiter would wake itself until that is done
         }
     }
+    unpark.1.store(true, Relaxed);
 }
 
 /// Registers, then looks, as every wait does; the notifiers change the condition, then wake.
