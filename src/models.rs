@@ -31,7 +31,7 @@ impl Inbox {
     /// For the indices below `indices`.
     #[must_use]
     pub fn new(indices: u32) -> Self {
-        Self { inbox: inbox::Inbox::new(), links: Table((0..indices).map(|_| AtomicU32::new(0)).collect()) }
+        Self { inbox: inbox::Inbox::new(), links: Table((0..indices).map(|_| AtomicU32::new(u32::MAX)).collect()) }
     }
 
     /// Whether the owner must be woken; `None` if the inbox is closed.

@@ -7,6 +7,9 @@ use forebay::{
 };
 use loom::thread;
 
+mod common;
+use common::Done;
+
 fn network(segments: u32) -> NetworkBufferPool {
     NetworkBufferPool::builder().segments(segments).segment_size(8).build().unwrap()
 }
@@ -28,12 +31,18 @@ fn returns_from_two_threads_meet_the_owner() {
     loom::model(|| {
         let pool = network(2);
         let mut local = own(&pool, 2);
+        let returned = Done::new();
         let returners: Vec<_> = (0..2)
             .map(|byte| {
-                let mut buffer = written(&mut local, byte);
-                thread::spawn(move || buffer[0] = 9)
+                let (mut buffer, returned) = (written(&mut local, byte), returned.clone());
+                thread::spawn(move || {
+                    buffer[0] = 9;
+                    drop(buffer);
+                    returned.set();
+                })
             })
             .collect();
+        returned.look();
         if let Ok(mut early) = local.try_request() {
             early[0] = 1;
         }
@@ -100,21 +109,19 @@ fn one_surplus_segment_goes_to_one_pool() {
     });
 }
 
-/// A pool waits for the surplus while another pool's failed attempt has it lowered for a moment (M4, M5).
-/// Mutant: the wake after a retracted attempt.
+/// A pool waits for the surplus while another pool's failed attempt has it lowered for a moment, and a third has given
+/// back what that attempt was too late for (M4, M5). Mutant: the wake after a retracted attempt.
 #[test]
 fn a_retracted_attempt_wakes_who_it_misled() {
     loom::model(|| {
         let pool = network(1);
-        let mut holder = pool.local_pool("holder").build().unwrap();
-        let mut waiter = pool.local_pool("waiter").build().unwrap();
-        let mut passer = pool.local_pool("passer").build().unwrap();
-        let buffer = holder.try_request().unwrap();
-        let returner = thread::spawn(move || drop(buffer));
-        let passing = thread::spawn(move || drop(passer.try_request()));
+        let [mut quick, mut late, mut waiter] =
+            ["quick", "late", "waiter"].map(|name| pool.local_pool(name).build().unwrap());
+        let quick = thread::spawn(move || drop(quick.try_request()));
+        let late = thread::spawn(move || drop(late.try_request()));
         drop(waiter.request().unwrap());
-        returner.join().unwrap();
-        passing.join().unwrap();
+        quick.join().unwrap();
+        late.join().unwrap();
     });
 }
 
@@ -309,5 +316,20 @@ fn a_woken_owner_drops_its_pool() {
         drop(buffer);
         returners.into_iter().for_each(|returner| returner.join().unwrap());
         assert_eq!((pool.in_use(), pool.usage().surplus), (0, 2));
+    });
+}
+
+/// A pool waits for a segment that a pool in use keeps: dropping that pool makes both its parts surplus, the one it has
+/// used and the one it has not, and wakes who waits (M4). Mutants: what `LocalBufferPool`'s drop gives back.
+#[test]
+fn a_dropped_pool_wakes_a_borrower() {
+    loom::model(|| {
+        let pool = network(1);
+        let keeper = own(&pool, 1); // never takes its segment: it stays in the depot
+        let mut waiter = pool.local_pool("waiter").build().unwrap();
+        let dropping = thread::spawn(move || drop(keeper));
+        drop(waiter.request().unwrap());
+        dropping.join().unwrap();
+        assert_eq!(pool.usage().surplus, 1);
     });
 }

@@ -98,6 +98,7 @@ impl Inbox {
     #[inline]
     fn link_and_swap(&self, links: &impl Links, index: u32, top: u32) -> Result<(), u32> {
         debug_assert!(index <= MAX_INDEX);
+        debug_assert_ne!(index, top, "an index is in an inbox once");
         let below = if top == PARKED { EMPTY } else { top };
         // Relaxed: only the pusher writes the link of an index it holds, and I1 publishes it.
         links.link(index).store(below, Ordering::Relaxed);

@@ -65,17 +65,17 @@ impl LocalBufferPool {
             return Ok(self.lender.lend(segment));
         }
         if self.lender.borrowed_out() < u64::from(self.maximum - self.required) {
-            let (borrowed, Retracted(retracted)) = self.core.quota.borrow_one();
-            if retracted {
-                self.core.waiters.wake();
-            }
+            let (borrowed, Retracted(mut retracted)) = self.core.quota.borrow_one();
             if borrowed {
                 if let Some(segment) = self.core.take() {
                     return Ok(self.lender.lend_borrowed(segment));
                 }
                 // A pool made after we got the credit has set its part aside and taken the segment: that goes first (M3).
                 self.core.quota.give_back(1);
-                self.core.waiters.wake(); // as for `retracted`
+                retracted = true;
+            }
+            if retracted {
+                self.core.waiters.wake();
             }
         }
         Err(RequestError::Exhausted)
