@@ -82,6 +82,9 @@ pub mod fuzzing;
 pub mod gate;
 mod lockfree;
 pub mod memory;
+#[cfg(forebay_loom)]
+#[doc(hidden)]
+pub mod models;
 pub mod partition;
 pub mod pool;
 pub mod record;

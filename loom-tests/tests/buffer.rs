@@ -7,6 +7,9 @@ use forebay::{
 };
 use loom::thread;
 
+mod common;
+use common::Done;
+
 fn one_segment() -> LocalBufferPool {
     let pool = NetworkBufferPool::builder().segments(1).segment_size(8).build().unwrap();
     pool.local_pool("task").required(1).maximum(1).build().unwrap()
@@ -18,6 +21,16 @@ fn filled(local: &mut LocalBufferPool, byte: u8) -> Buffer {
     buffer.freeze(1)
 }
 
+/// A thread that reads, then drops.
+fn reading(buffer: Buffer, done: &Done) -> thread::JoinHandle<()> {
+    let done = done.clone();
+    thread::spawn(move || {
+        assert_eq!(buffer[0], 7);
+        drop(buffer);
+        done.set();
+    })
+}
+
 /// 2 threads, 1 segment, 2 handles, 1 drop each. A segment comes home once, and whole, whoever drops last (M1, H2).
 /// Mutants: R0, R1, R2 in `lend::release`.
 #[test]
@@ -26,7 +39,9 @@ fn last_drop_recycles_once() {
         let mut local = one_segment();
         let here = filled(&mut local, 7);
         let there = here.clone();
-        let other = thread::spawn(move || assert_eq!(there[0], 7)); // reads, then drops
+        let done = Done::new();
+        let other = reading(there, &done);
+        done.look();
         assert_eq!(here[0], 7);
         drop(here);
         if let Ok(mut early) = local.try_request() {
@@ -45,7 +60,9 @@ fn owner_side_recycle_waits_for_the_others() {
         let mut local = one_segment();
         let here = filled(&mut local, 7);
         let there = here.clone();
-        let other = thread::spawn(move || assert_eq!(there[0], 7));
+        let done = Done::new();
+        let other = reading(there, &done);
+        done.look();
         local.recycle(here);
         if let Ok(mut early) = local.try_request() {
             early[0] = 8;
@@ -63,7 +80,9 @@ fn unique_means_that_nobody_reads() {
         let mut local = one_segment();
         let here = filled(&mut local, 7);
         let there = here.clone();
-        let other = thread::spawn(move || assert_eq!(there[0], 7));
+        let done = Done::new();
+        let other = reading(there, &done);
+        done.look();
         match here.try_into_mut() {
             Ok(mut exclusive) => exclusive[0] = 8,
             Err(shared) => assert_eq!(shared[0], 7),

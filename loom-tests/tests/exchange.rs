@@ -3,6 +3,7 @@
 
 use forebay::{
     gate::{InputGate, RecordReader},
+    models::Timer,
     partition::{Forward, RecordWriter, ResultPartition},
     pool::NetworkBufferPool,
     transport::in_process,
@@ -154,5 +155,45 @@ fn a_writer_that_goes_away_is_an_error() {
         let writer = thread::spawn(move || drop(RecordWriter::new(partition, Forward)));
         assert!(RecordReader::new(gate, 8).next().is_err());
         writer.join().unwrap();
+    });
+}
+
+/// 3 threads: the flush timer tells the reader while the writer does. The channel stands in the gate's inbox at most
+/// once, and neither hides the other (R1, M4).
+#[test]
+fn the_timer_flushes_beside_the_writer() {
+    loom::model(|| {
+        let (_pool, partition, gate) = join(1);
+        let timer = Timer::of(&partition);
+        let mut writer = RecordWriter::new(partition, Forward);
+        writer.emit(&b""[..]).unwrap();
+        let ticking = thread::spawn(move || timer.tick());
+        let writing = thread::spawn(move || writer.close());
+        let mut reader = RecordReader::new(gate, 8);
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"");
+        assert!(reader.next().unwrap().is_none());
+        ticking.join().unwrap();
+        writing.join().unwrap();
+    });
+}
+
+/// 2 threads: the reader goes away while the writer tells it of its segments. The writer waits for the one that it has, and
+/// once it has heard, everything that was on the way is home: a borrowed segment is back in the depot.
+/// Mutants: C1, C3, the draining on either side.
+#[test]
+fn a_reader_that_goes_away_leaves_no_segment_behind() {
+    loom::model(|| {
+        let pool = NetworkBufferPool::builder().segments(2).segment_size(8).build().unwrap();
+        let local = pool.local_pool("writer").required(1).maximum(2).build().unwrap();
+        let (mut partitions, gates) = in_process(vec![local], 1);
+        let mut writer = RecordWriter::new(partitions.remove(0), Forward);
+        let network = pool.clone();
+        let writer = thread::spawn(move || {
+            while writer.emit(&b"abcd"[..]).is_ok() {} // each fills a segment
+            assert!(network.in_use() <= 1, "the pool's own");
+        });
+        drop(gates);
+        writer.join().unwrap();
+        assert_eq!(pool.in_use(), 0);
     });
 }

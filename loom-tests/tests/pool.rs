@@ -7,6 +7,9 @@ use forebay::{
 };
 use loom::thread;
 
+mod common;
+use common::Done;
+
 fn network(segments: u32) -> NetworkBufferPool {
     NetworkBufferPool::builder().segments(segments).segment_size(8).build().unwrap()
 }
@@ -28,12 +31,18 @@ fn returns_from_two_threads_meet_the_owner() {
     loom::model(|| {
         let pool = network(2);
         let mut local = own(&pool, 2);
+        let returned = Done::new();
         let returners: Vec<_> = (0..2)
             .map(|byte| {
-                let mut buffer = written(&mut local, byte);
-                thread::spawn(move || buffer[0] = 9)
+                let (mut buffer, returned) = (written(&mut local, byte), returned.clone());
+                thread::spawn(move || {
+                    buffer[0] = 9;
+                    drop(buffer);
+                    returned.set();
+                })
             })
             .collect();
+        returned.look();
         if let Ok(mut early) = local.try_request() {
             early[0] = 1;
         }
@@ -100,21 +109,19 @@ fn one_surplus_segment_goes_to_one_pool() {
     });
 }
 
-/// A pool waits for the surplus while another pool's failed attempt has it lowered for a moment (M4, M5).
-/// Mutant: the wake after a retracted attempt.
+/// A pool waits for the surplus while another pool's failed attempt has it lowered for a moment, and a third has given
+/// back what that attempt was too late for (M4, M5). Mutant: the wake after a retracted attempt.
 #[test]
 fn a_retracted_attempt_wakes_who_it_misled() {
     loom::model(|| {
         let pool = network(1);
-        let mut holder = pool.local_pool("holder").build().unwrap();
-        let mut waiter = pool.local_pool("waiter").build().unwrap();
-        let mut passer = pool.local_pool("passer").build().unwrap();
-        let buffer = holder.try_request().unwrap();
-        let returner = thread::spawn(move || drop(buffer));
-        let passing = thread::spawn(move || drop(passer.try_request()));
+        let [mut quick, mut late, mut waiter] =
+            ["quick", "late", "waiter"].map(|name| pool.local_pool(name).build().unwrap());
+        let quick = thread::spawn(move || drop(quick.try_request()));
+        let late = thread::spawn(move || drop(late.try_request()));
         drop(waiter.request().unwrap());
-        returner.join().unwrap();
-        passing.join().unwrap();
+        quick.join().unwrap();
+        late.join().unwrap();
     });
 }
 
@@ -182,5 +189,147 @@ fn a_late_guarantee_is_met_when_the_borrowed_segment_returns() {
         drop(late.request().unwrap());
         returner.join().unwrap();
         assert!(greedy.try_request().is_err(), "it belongs to the late one");
+    });
+}
+
+/// A pool has a credit, and before it reaches the depot a new pool sets its part aside and takes the segment: the
+/// guarantee goes first (M3), the credit goes back, and nothing is lost (M1).
+#[test]
+fn a_late_guarantee_comes_between_a_credit_and_its_segment() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut greedy = pool.local_pool("greedy").build().unwrap();
+        let other = thread::spawn({
+            let pool = pool.clone();
+            move || {
+                let mut late = own(&pool, 1);
+                let got = late.try_request().is_ok();
+                (late, got)
+            }
+        });
+        let borrowed = greedy.try_request();
+        let (mut late, got) = other.join().unwrap();
+        assert!(borrowed.is_ok() || got, "one of them gets it");
+        drop(borrowed);
+        assert!(late.try_request().is_ok(), "its own");
+        drop((greedy, late));
+        assert_eq!((pool.usage().surplus, pool.in_use()), (1, 0));
+    });
+}
+
+/// A pool that may borrow one segment waits for the one it has borrowed, while there is another in the depot: it waits
+/// for room (M4). Mutants: the order of counting and recycling in `Home::bring`.
+#[test]
+fn a_borrower_at_its_maximum_is_woken_by_its_own_return() {
+    loom::model(|| {
+        let pool = network(2);
+        let mut local = pool.local_pool("local").maximum(1).build().unwrap();
+        let buffer = written(&mut local, 1);
+        let returner = thread::spawn(move || drop(buffer));
+        drop(local.request().unwrap());
+        returner.join().unwrap();
+    });
+}
+
+/// A pool that finds a credit finds the segment (M5), and the bytes as their last user left them. Mutants: U1, U2.
+#[test]
+fn who_has_a_credit_finds_the_segment() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut lender = pool.local_pool("lender").build().unwrap();
+        let mut borrower = pool.local_pool("borrower").build().unwrap();
+        let mut buffer = written(&mut lender, 1);
+        let returner = thread::spawn(move || buffer[0] = 2);
+        if pool.usage().surplus == 1 {
+            borrower.try_request().expect("there is one")[0] = 3;
+        }
+        returner.join().unwrap();
+        assert!(borrower.try_request().is_ok());
+    });
+}
+
+/// A pool waits for its guaranteed part, which another pool has borrowed (M3, M4): there it looks at the depot alone.
+/// Mutants: F1, F2.
+#[test]
+fn a_pool_waits_for_its_guarantee() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut greedy = pool.local_pool("greedy").build().unwrap();
+        let mut buffer = written(&mut greedy, 1);
+        let mut late = own(&pool, 1);
+        let returner = thread::spawn(move || buffer[0] = 2);
+        late.request().unwrap()[0] = 3;
+        returner.join().unwrap();
+    });
+}
+
+/// A segment that comes home while its pool is dropped is whole when the next pool gets it. Mutants: I3.
+#[test]
+fn what_a_dropped_pool_leaves_is_whole() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut first = own(&pool, 1);
+        let mut buffer = written(&mut first, 1);
+        let returner = thread::spawn(move || buffer[0] = 2);
+        drop(first);
+        if let Ok(mut buffer) = pool.local_pool("next").build().unwrap().try_request() {
+            buffer[0] = 3;
+        }
+        returner.join().unwrap();
+        assert_eq!(pool.in_use(), 0);
+    });
+}
+
+/// Two segments come home on two threads while the pool is dropped: one of three threads frees the home, after the last
+/// touch of the others (L1, L2). Mutants: L-D.
+#[test]
+fn one_of_three_frees_the_home() {
+    loom::model(|| {
+        let pool = network(2);
+        let mut local = pool.local_pool("local").required(1).build().unwrap();
+        let returners: Vec<_> = (0..2)
+            .map(|byte| {
+                let buffer = written(&mut local, byte); // an own one, then a borrowed one
+                thread::spawn(move || drop(buffer))
+            })
+            .collect();
+        drop(local);
+        returners.into_iter().for_each(|returner| returner.join().unwrap());
+        assert_eq!((pool.in_use(), pool.usage().surplus), (0, 2));
+    });
+}
+
+/// The owner sleeps while two segments come home, and drops the pool as soon as it has one (L1).
+#[test]
+fn a_woken_owner_drops_its_pool() {
+    loom::model(|| {
+        let pool = network(2);
+        let mut local = own(&pool, 2);
+        let returners: Vec<_> = (0..2)
+            .map(|byte| {
+                let buffer = written(&mut local, byte);
+                thread::spawn(move || drop(buffer))
+            })
+            .collect();
+        let buffer = local.request().unwrap();
+        drop(local);
+        drop(buffer);
+        returners.into_iter().for_each(|returner| returner.join().unwrap());
+        assert_eq!((pool.in_use(), pool.usage().surplus), (0, 2));
+    });
+}
+
+/// A pool waits for a segment that a pool in use keeps: dropping that pool makes both its parts surplus, the one it has
+/// used and the one it has not, and wakes who waits (M4). Mutants: what `LocalBufferPool`'s drop gives back.
+#[test]
+fn a_dropped_pool_wakes_a_borrower() {
+    loom::model(|| {
+        let pool = network(1);
+        let keeper = own(&pool, 1); // never takes its segment: it stays in the depot
+        let mut waiter = pool.local_pool("waiter").build().unwrap();
+        let dropping = thread::spawn(move || drop(keeper));
+        drop(waiter.request().unwrap());
+        dropping.join().unwrap();
+        assert_eq!(pool.usage().surplus, 1);
     });
 }

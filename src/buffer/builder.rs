@@ -194,7 +194,7 @@ impl BufferBuilder {
 
 impl Drop for BufferBuilder {
     fn drop(&mut self) {
-        // ORDERING W1, as in `commit`: the finished bit is seen with the last bytes.
+        // ORDERING W1 Release, pairs with W2, as in `commit`: the finished bit is seen with the last bytes.
         self.header().committed.store(self.committed << 1 | FINISHED, Ordering::Release);
         lend::release(self.header);
     }

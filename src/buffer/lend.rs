@@ -57,9 +57,20 @@ pub(crate) struct Home {
     debt: AtomicI64,
     table: Arc<SegmentTable>,
     recycler: Box<dyn BufferRecycler>,
+    /// Stands for the home as a whole: loom does not see memory that is freed under somebody's feet.
+    #[cfg(forebay_loom)]
+    alive: crate::sync::UnsafeCell<()>,
 }
 
 impl Home {
+    /// Tells loom that the calling thread needs the home to be there. Nothing in a real build.
+    #[inline]
+    #[cfg_attr(not(forebay_loom), allow(clippy::unused_self, reason = "loom's part"))]
+    fn touched(&self) {
+        #[cfg(forebay_loom)]
+        self.alive.with(|_| ());
+    }
+
     pub(super) fn table(&self) -> &SegmentTable {
         &self.table
     }
@@ -68,10 +79,11 @@ impl Home {
     fn bring(home: NonNull<Self>, segment: FreeSegment, borrowed: bool) {
         // SAFETY: L1, we have a segment to bring back, so the home is not freed before our last touch.
         let this = unsafe { home.as_ref() };
+        this.touched();
         if borrowed {
-            // ORDERING L-B Release, pairs with L-C in `Lender::borrowed_out`: who sees the room sees the segment gone.
-            // Before `recycle`, which wakes who waits for room.
-            this.borrowed_back.fetch_add(1, Ordering::Release);
+            // Relaxed: other threads add too, and nothing is found through the number. Before `recycle`, which wakes the
+            // owner if it waits for room: F1 and F2 in the pool's waiters order the number too.
+            this.borrowed_back.fetch_add(1, Ordering::Relaxed);
             this.recycler.recycle(segment);
             return Self::settle(home, 1);
         }
@@ -85,6 +97,7 @@ impl Home {
                 match this.inbox.push(&*this.table, index) {
                     Ok(wake) => {
                         if wake {
+                            this.touched();
                             this.waker.wake();
                         }
                         Self::settle(home, 1); // the pin
@@ -107,11 +120,18 @@ impl Home {
         let debt = {
             // SAFETY: L1, the caller has a segment or a pin that it has not settled yet.
             let this = unsafe { home.as_ref() };
-            // ORDERING L-D AcqRel: Release, so that who frees has seen our last touch; Acquire, so that if it is we who
-            // free, we have seen everybody's.
+            this.touched();
+            // ORDERING L-D AcqRel, pairs with itself: Release, so that who frees has seen our last touch; Acquire, so that
+            // if it is we who free, we have seen everybody's.
             this.debt.fetch_add(amount, Ordering::AcqRel) + amount
         };
         if debt == CLOSING {
+            #[cfg(forebay_loom)]
+            {
+                // SAFETY: L2, as below.
+                let this = unsafe { home.as_ref() };
+                this.alive.with_mut(|_| ());
+            }
             // SAFETY: L2, we alone got here, and everybody's last touch is behind us (L-D).
             drop(unsafe { Box::from_raw(home.as_ptr()) });
         }
@@ -124,7 +144,8 @@ pub(super) fn release(header: NonNull<Header>) {
     {
         // SAFETY: H1, the caller's handle is still counted.
         let header = unsafe { header.as_ref() };
-        // ORDERING R0 Acquire, pairs with R1: if we are the only one left, what the others did with the bytes is done.
+        // ORDERING R0 Acquire, pairs with R1 of the others: if we are the only one left, what they did with the bytes is
+        // done.
         if header.refs.load(Ordering::Acquire) != 1 {
             // ORDERING R1 Release, pairs with R0 and R2: what we did with the bytes is done before the segment is free.
             if header.refs.fetch_sub(1, Ordering::Release) != 1 {
@@ -175,6 +196,8 @@ impl Lender {
             debt: AtomicI64::new(0),
             table,
             recycler,
+            #[cfg(forebay_loom)]
+            alive: crate::sync::UnsafeCell::new(()),
         });
         Self { home: NonNull::from(Box::leak(home)), own_out: 0, borrowed: 0 }
     }
@@ -227,14 +250,14 @@ impl Lender {
             // SAFETY: H1, `buffer` is counted.
             let header = unsafe { header.as_ref() };
             let lent_by = header.lent_by();
-            // ORDERING R0, as in `release`.
+            // ORDERING R0 Acquire, pairs with R1, as in `release`.
             if lent_by.borrowed
                 || !std::ptr::eq(lent_by.home, self.home.as_ptr())
                 || header.refs.load(Ordering::Acquire) != 1
             {
                 return Err(buffer);
             }
-            header.refs.store(0, Ordering::Relaxed); // as in `release_last`
+            header.refs.store(0, Ordering::Relaxed); // no handle is left but ours, so nobody else writes
         }
         self.own_out -= 1;
         // SAFETY: H1, the table outlives us.
@@ -260,8 +283,8 @@ impl Lender {
 
     /// Borrowed segments that are out. May shrink at any moment.
     pub(crate) fn borrowed_out(&self) -> u64 {
-        // ORDERING L-C Acquire, pairs with L-B.
-        self.borrowed - self.home().borrowed_back.load(Ordering::Acquire)
+        // Relaxed: whoever brings one back adds, see `Home::bring`.
+        self.borrowed - self.home().borrowed_back.load(Ordering::Relaxed)
     }
 
     /// Leaves `waker` to be woken by the next own segment that comes back after [`park`](Self::park).

@@ -137,7 +137,7 @@ impl Buffer {
     /// any moment otherwise. Wait-free.
     #[must_use]
     pub fn is_unique(&self) -> bool {
-        // ORDERING R0, as in `lend::release`.
+        // ORDERING R0 Acquire, pairs with R1, as in `lend::release`.
         self.header_ref().refs.load(Ordering::Acquire) == 1
     }
 

@@ -152,6 +152,7 @@ impl SegmentTable {
     /// Turns an index that came from [`FreeSegment::into_index`] back into the name, once.
     pub(crate) fn regain(&self, index: u32) -> FreeSegment {
         assert!(index < self.segments(), "broken invariant M1: no segment {index}");
+        // Relaxed: nobody else has the index, so nobody writes.
         debug_assert_eq!(self.headers[index as usize].refs.load(Ordering::Relaxed), 0, "M1: segment {index} is held");
         FreeSegment(index)
     }

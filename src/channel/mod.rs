@@ -67,8 +67,10 @@ pub(crate) struct Shared {
 impl Shared {
     /// Tells the reader that there is something to read; `false` if it is gone. Lock-free. From any thread.
     fn notify(&self) -> bool {
-        // ORDERING C1 AcqRel: Release pairs with C2, what was added before is seen by the reader's second look; Acquire
-        // pairs with C3, who finds RELEASED finds the queue in `orphan`.
+        // ORDERING C1 AcqRel: Release pairs with C2 and C3, what was added before is seen by the reader's second look, or
+        // when it empties the queue. Acquire pairs with C2: the reader has read the channel's link in the inbox before we
+        // write it again. (Not modelled: loom lets no load see a store that comes later.) What RELEASED stands for is
+        // ordered by the lock of `orphan`.
         let before = self.state.fetch_or(QUEUED, Ordering::AcqRel);
         if before & RELEASED != 0 {
             return false;

@@ -52,15 +52,15 @@ impl Receiver {
     /// Says that the reader found nothing; it must poll once more afterwards. Wait-free.
     pub(crate) fn unqueue(&self) {
         // ORDERING C2 AcqRel: Acquire pairs with C1 of a writer that found QUEUED on, and so did not tell us: the second
-        // look sees what it added. Release: nothing to publish, but both halves are one exchange in `state`'s order.
+        // look sees what it added. Release pairs with C1 of the writer that takes the token next, see there.
         self.shared.state.fetch_and(!QUEUED, Ordering::AcqRel);
     }
 
     /// Takes the token back after the second look found something; `false` if the writer was faster, and the channel is
     /// in the gate's inbox. Wait-free.
     pub(crate) fn requeue(&self) -> bool {
-        // ORDERING C1 for the order of `state`; the token is the reader's own, nothing else is published.
-        self.shared.state.fetch_or(QUEUED, Ordering::AcqRel) & QUEUED == 0
+        // Relaxed: writers turn it on too; the token is the reader's own, and nothing passes with it.
+        self.shared.state.fetch_or(QUEUED, Ordering::Relaxed) & QUEUED == 0
     }
 }
 
@@ -69,9 +69,10 @@ impl Drop for Receiver {
         let mut queue = self.queue.take().expect("there until dropped");
         while queue.pop().is_some() {}
         *self.shared.orphan.lock().expect("no panic while it is held") = Some(queue);
-        // ORDERING C3 AcqRel: Release pairs with C1, who finds RELEASED finds the queue in `orphan`; Acquire pairs with
-        // C1 of a writer that added something and told us after the queue was emptied above.
-        if self.shared.state.fetch_or(RELEASED, Ordering::AcqRel) & QUEUED != 0 {
+        // ORDERING C3 Acquire, pairs with C1 of a writer that added something and told us after the queue was emptied
+        // above. Not Release: a writer that finds RELEASED takes the lock of `orphan` after us, for had it been before
+        // us, its look at `state` would have been too.
+        if self.shared.state.fetch_or(RELEASED, Ordering::Acquire) & QUEUED != 0 {
             self.shared.drain_orphan();
         }
     }

@@ -31,7 +31,8 @@ impl Sender {
 
     /// Says whether the last segment is still being filled, for the flush timer.
     pub(crate) fn set_open(&self, open: bool) {
-        self.shared.open.store(open, Ordering::Relaxed); // a hint, see `Shared::flush_if_open`
+        // Relaxed: nobody else writes; a hint for the timer, see `Shared::flush_if_open`.
+        self.shared.open.store(open, Ordering::Relaxed);
     }
 
     /// Adds an event behind everything else, and tells the reader.

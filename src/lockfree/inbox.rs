@@ -64,11 +64,7 @@ impl Inbox {
         let mut top = self.top.load(Ordering::Relaxed); // a guess; the CAS decides
         loop {
             match top {
-                CLOSED => {
-                    // ORDERING I4 Acquire, pairs with I3: what the owner did before closing is seen.
-                    self.top.load(Ordering::Acquire);
-                    return Err(Closed);
-                }
+                CLOSED => return Err(Closed), // for good, and nothing is found through it
                 _ => match self.link_and_swap(links, index, top) {
                     Ok(()) => return Ok(top == PARKED),
                     Err(now) => top = now,
@@ -89,11 +85,7 @@ impl Inbox {
         loop {
             match top {
                 PARKED => return Err(NotQuiet::Parked),
-                CLOSED => {
-                    // ORDERING I4, as in `push`.
-                    self.top.load(Ordering::Acquire);
-                    return Err(NotQuiet::Closed);
-                }
+                CLOSED => return Err(NotQuiet::Closed), // as in `push`
                 _ => match self.link_and_swap(links, index, top) {
                     Ok(()) => return Ok(()),
                     Err(now) => top = now,
@@ -106,12 +98,14 @@ impl Inbox {
     #[inline]
     fn link_and_swap(&self, links: &impl Links, index: u32, top: u32) -> Result<(), u32> {
         debug_assert!(index <= MAX_INDEX);
+        debug_assert_ne!(index, top, "an index is in an inbox once");
         let below = if top == PARKED { EMPTY } else { top };
         // Relaxed: only the pusher writes the link of an index it holds, and I1 publishes it.
         links.link(index).store(below, Ordering::Relaxed);
-        // ORDERING I1 Release, pairs with I2 in `take_all`: the link, and all that this thread did with what the index
-        // names, are seen by the owner. Later pushes are read-modify-writes and so continue this release sequence.
-        // The Acquire half pairs with I5 in `park`: who replaces PARKED sees the waker that was registered before.
+        // ORDERING I1 AcqRel: Release pairs with I2 in `take_all` and I3 in `close`: the link, and all that this thread
+        // did with what the index names, are seen by the owner. Later pushes are read-modify-writes and so continue this
+        // release sequence. Acquire pairs with I4 in `park`: who replaces PARKED sees the waker that was registered
+        // before. Failure: Relaxed, the value is the next guess.
         self.top.compare_exchange_weak(top, index, Ordering::AcqRel, Ordering::Relaxed).map(|_| ())
     }
 
@@ -127,20 +121,20 @@ impl Inbox {
         Chain { next: self.top.swap(EMPTY, Ordering::Acquire) }
     }
 
-    /// Says that the owner is about to sleep; `false` if something has arrived, so it must not. Owner only. Wait-free.
+    /// Says that the owner is about to sleep; `false` if something has arrived since [`take_all`](Self::take_all), so it
+    /// must not. Owner only. Wait-free.
+    ///
+    /// Also `false` if the owner has parked and not taken since: its new waker would be published by nothing.
     pub(crate) fn park(&self) -> bool {
-        // ORDERING I5 Release, pairs with the Acquire half of I1: the waker registered before this is seen by whoever
-        // replaces PARKED. Failure reads nothing through the value.
-        match self.top.compare_exchange(EMPTY, PARKED, Ordering::Release, Ordering::Relaxed) {
-            Ok(_) | Err(PARKED) => true,
-            Err(_) => false,
-        }
+        // ORDERING I4 Release, pairs with the Acquire half of I1: the waker registered before this is seen by whoever
+        // replaces PARKED. Failure: Relaxed, the value is not used.
+        self.top.compare_exchange(EMPTY, PARKED, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Refuses every later push, and takes what is there. Owner only. Wait-free.
     pub(crate) fn close(&self) -> Chain {
-        // ORDERING I3 AcqRel: Acquire as I2; Release pairs with I4, so that who is refused sees what the owner did.
-        Chain { next: self.top.swap(CLOSED, Ordering::AcqRel) }
+        // ORDERING I3 Acquire, pairs with I1, as I2. Not Release: who is refused needs nothing of the owner's.
+        Chain { next: self.top.swap(CLOSED, Ordering::Acquire) }
     }
 }
 
@@ -199,7 +193,9 @@ mod tests {
     fn only_the_first_push_after_parking_wakes() {
         let (inbox, links) = (Inbox::new(), table(3));
         assert!(inbox.park());
-        assert!(inbox.park(), "parking again is harmless");
+        assert!(!inbox.park(), "not twice");
+        assert_eq!(all(inbox.take_all(), &links), [], "taking ends it");
+        assert!(inbox.park());
         assert_eq!(inbox.push_quietly(&links, 0), Err(NotQuiet::Parked));
         assert_eq!(inbox.push(&links, 0), Ok(true));
         assert_eq!(inbox.push(&links, 1), Ok(false));

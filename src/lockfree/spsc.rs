@@ -64,7 +64,7 @@ impl<T> Drop for Shared<T> {
         while let Some(block) = rest {
             // SAFETY: Q3; the consumer left its first block here, and the chain behind it is ours now.
             let block = unsafe { Box::from_raw(block.as_ptr()) };
-            rest = NonNull::new(block.next.load(Ordering::Relaxed));
+            rest = NonNull::new(block.next.load(Ordering::Relaxed)); // as above
         }
     }
 }
@@ -109,7 +109,8 @@ impl<T> Producer<T> {
             // ORDERING Q-S Acquire, pairs with Q-R in `recycle`: the block is reset, and its slots are read out.
             let spare = self.shared.spare.swap(ptr::null_mut(), Ordering::Acquire);
             let block = NonNull::new(spare).unwrap_or_else(Block::boxed);
-            // ORDERING Q-N Release, pairs with Q-M in `pop`: the new block is seen whole.
+            // ORDERING Q-N Release, pairs with Q-M in `advance`: a new block's counters are initialised. (Its slots are
+            // seen by Q-F.) Not modelled: loom does not see that an atomic is initialised. Miri does.
             self.block().next.store(block.as_ptr(), Ordering::Release);
             self.block = block;
             self.filled = 0;
@@ -119,7 +120,7 @@ impl<T> Producer<T> {
             unsafe { (*slot).write(value) };
         });
         self.filled += 1;
-        // ORDERING Q-F Release, pairs with Q-G in `pop`: the slot is written before it is counted.
+        // ORDERING Q-F Release, pairs with Q-G in `advance`: the slot is written before it is counted.
         self.block().filled.store(self.filled, Ordering::Release);
     }
 }
@@ -133,14 +134,14 @@ impl<T> Consumer<T> {
     /// Whether there is an element at the front now. Moves to the next block if this one is used up.
     fn advance(&mut self) -> bool {
         if self.taken as usize == BLOCK {
-            // ORDERING Q-M Acquire, pairs with Q-N.
+            // ORDERING Q-M Acquire, pairs with Q-N in `push`, and is not modelled either.
             let Some(next) = NonNull::new(self.block().next.load(Ordering::Acquire)) else { return false };
             let empty = std::mem::replace(&mut self.block, next);
             (self.taken, self.filled) = (0, 0);
             self.recycle(empty);
         }
         if self.taken == self.filled {
-            // ORDERING Q-G Acquire, pairs with Q-F: the slots below are written.
+            // ORDERING Q-G Acquire, pairs with Q-F in `push`: the slots below are written.
             self.filled = self.block().filled.load(Ordering::Acquire);
         }
         self.taken < self.filled
@@ -151,12 +152,12 @@ impl<T> Consumer<T> {
         {
             // SAFETY: Q2, the block has a successor, so it is the consumer's alone.
             let block = unsafe { empty.as_ref() };
-            block.next.store(ptr::null_mut(), Ordering::Relaxed); // published by Q-R
-            block.filled.store(0, Ordering::Relaxed); // published by Q-R
+            block.next.store(ptr::null_mut(), Ordering::Relaxed); // nobody else writes (Q2); published by Q-R
+            block.filled.store(0, Ordering::Relaxed); // as above
         }
-        // ORDERING Q-R AcqRel: Release pairs with Q-S; Acquire for the block that we get back, which an earlier
-        // `recycle` put here.
-        let unused = self.shared.spare.swap(empty.as_ptr(), Ordering::AcqRel);
+        // ORDERING Q-R Release, pairs with Q-S in `push`. Not Acquire: a block that comes out again is one that an
+        // earlier `recycle` of this same consumer put there.
+        let unused = self.shared.spare.swap(empty.as_ptr(), Ordering::Release);
         if !unused.is_null() {
             // SAFETY: Q3; taken out of `spare`, it is in no other place.
             drop(unsafe { Box::from_raw(unused) });

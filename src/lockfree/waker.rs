@@ -1,8 +1,9 @@
 //! A place for the one waker of the one task that waits, which any thread may take and wake.
 //!
-//! A waiter registers first and looks at its condition again afterwards; a notifier changes the condition first and
-//! wakes afterwards. Registering and waking both go through a read-modify-write of `state`, so one of the two sees the
-//! other.
+//! A waiter registers first and looks at its condition afterwards, each time it is polled; a notifier changes the
+//! condition first and wakes afterwards. Registering and waking both go through read-modify-writes of `state`, so either
+//! the registration (K2) sees what every notifier before it did, or the notifier (K4) finds the waker or the mark of a
+//! registration in progress, and the waiter is woken and registers anew.
 //!
 //! Lock-free on both sides: a notifier that meets a registration in progress leaves a mark and goes on; the registering
 //! thread sees the mark and wakes itself.
@@ -11,7 +12,7 @@
 //! * **K1** Who moved `state` from `IDLE` to `REGISTERING`, or set `WAKING` on `IDLE`, alone may touch `waker` until it
 //!   sets `state` back.
 //!
-//! Source: the algorithm of `futures-core`'s `AtomicWaker`.
+//! Source: the algorithm of `futures-core`'s `AtomicWaker`, with Acquire only where the waiter looks afterwards.
 
 use std::task::Waker;
 
@@ -43,8 +44,10 @@ impl WakerCell {
     ///
     /// Look at the condition again afterwards. One task at a time registers; of two that race one is woken at once.
     pub(crate) fn register(&self, waker: &Waker) {
-        // ORDERING K2 Acquire, pairs with K5: the cell as the last notifier left it.
-        match self.state.compare_exchange(IDLE, REGISTERING, Ordering::Acquire, Ordering::Acquire) {
+        // ORDERING K2 Acquire, pairs with K5, the cell as the last notifier left it, and with K4 of all notifiers so
+        // far, what they did before they woke us. All changes of `state` are read-modify-writes, so the release sequence
+        // of each reaches us. Failure: Relaxed, we are polled again and register again before the last look.
+        match self.state.compare_exchange(IDLE, REGISTERING, Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => {
                 let replaced = self.waker.with_mut(|slot| {
                     // SAFETY: K1, `state` is REGISTERING by us.
@@ -55,14 +58,13 @@ impl WakerCell {
                     }
                 });
                 drop(replaced);
-                // ORDERING K3 AcqRel: Release pairs with K4, the notifier sees the waker; Acquire pairs with K4 of a
-                // notifier that came meanwhile, so its condition is seen by the task that it made us wake.
-                if self.state.compare_exchange(REGISTERING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                // ORDERING K3 Release, pairs with K4: the notifier sees the waker. Failure: Relaxed, as K2.
+                if self.state.compare_exchange(REGISTERING, IDLE, Ordering::Release, Ordering::Relaxed).is_err() {
                     // A notifier marked WAKING while we registered, and went on: the wake is ours to do.
                     // SAFETY: K1, `state` still carries our REGISTERING.
                     let waker = self.waker.with_mut(|slot| unsafe { (*slot).take() });
-                    // ORDERING as K3.
-                    self.state.swap(IDLE, Ordering::AcqRel);
+                    // ORDERING K6 Release, pairs with K4 of the next notifier: the cell as we left it.
+                    self.state.swap(IDLE, Ordering::Release);
                     if let Some(waker) = waker {
                         waker.wake();
                     }
@@ -82,13 +84,13 @@ impl WakerCell {
 
     /// Takes the registered waker out, to be woken by the caller.
     pub(crate) fn take(&self) -> Option<Waker> {
-        // ORDERING K4 AcqRel: Acquire pairs with K3, the waker is whole; Release pairs with K3 of a registration that
-        // finds the mark.
+        // ORDERING K4 AcqRel: Acquire pairs with K3, K5 and K6, the cell as it was left; Release pairs with K2, what the
+        // caller did before this is seen by who registers after it.
         match self.state.fetch_or(WAKING, Ordering::AcqRel) {
             IDLE => {
                 // SAFETY: K1, we set WAKING on IDLE.
                 let waker = self.waker.with_mut(|slot| unsafe { (*slot).take() });
-                // ORDERING K5 Release, pairs with K2.
+                // ORDERING K5 Release, pairs with K2 and K4: the cell as we left it.
                 self.state.fetch_and(!WAKING, Ordering::Release);
                 waker
             }

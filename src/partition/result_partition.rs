@@ -312,7 +312,7 @@ impl ResultPartition {
     }
 
     /// What the flush timer needs of each subpartition.
-    pub(super) fn shared(&self) -> Vec<Arc<Shared>> {
+    pub(crate) fn shared(&self) -> Vec<Arc<Shared>> {
         self.subpartitions.iter().map(|subpartition| subpartition.sender().shared()).collect()
     }
 }

@@ -3,8 +3,9 @@
 //! crossbeam's `ArrayQueue` is lock-free only in the loose sense: a popper can wait for a pusher that was suspended
 //! between claiming and stamping a slot. So no hot path goes here; local pools come for a segment once, and keep it.
 //!
-//! loom does not see the atomics inside crossbeam, so under its cfg a queue behind a loom mutex stands in, with the same
-//! contract.
+//! loom does not see the atomics inside crossbeam, so under its cfg a stand-in takes its place that gives no more than the
+//! contract: a pop finds what was put before it (in the sense of happens-before), and sees what was done before that was
+//! put.
 
 use crate::buffer::table::{FreeSegment, SegmentTable};
 
@@ -47,30 +48,43 @@ impl Depot {
 
 #[cfg(forebay_loom)]
 mod model {
-    use std::collections::VecDeque;
+    use std::sync::atomic::{AtomicUsize as Counter, Ordering::Relaxed};
 
-    use crate::sync::Mutex;
+    use crate::sync::{AtomicBool, Ordering};
 
     #[derive(Debug)]
-    pub(super) struct Queue(Mutex<VecDeque<u32>>);
+    pub(super) struct Queue {
+        /// For each index, whether it is here.
+        here: Box<[AtomicBool]>,
+        /// For `len` alone, which is a snapshot: std's, so that models do not spend their steps on it.
+        #[allow(clippy::disallowed_types, reason = "see above")]
+        len: Counter,
+    }
 
     impl Queue {
         pub(super) fn new(capacity: usize) -> Self {
-            Self(Mutex::new(VecDeque::with_capacity(capacity)))
+            Self { here: (0..capacity).map(|_| AtomicBool::new(false)).collect(), len: Counter::new(0) }
         }
 
-        #[allow(clippy::unnecessary_wraps, reason = "the interface of `ArrayQueue`")]
+        /// The index itself if it is here already.
         pub(super) fn push(&self, index: u32) -> Result<(), u32> {
-            self.0.lock().unwrap().push_back(index);
-            Ok(())
+            self.len.fetch_add(1, Relaxed);
+            // Release for the Acquire in `pop`: the contract's second half.
+            if self.here[index as usize].swap(true, Ordering::Release) { Err(index) } else { Ok(()) }
         }
 
         pub(super) fn pop(&self) -> Option<u32> {
-            self.0.lock().unwrap().pop_front()
+            let index = self.here.iter().position(|here| {
+                // Relaxed: may miss what is put meanwhile, and nothing else.
+                here.load(Ordering::Relaxed)
+                    && here.compare_exchange(true, false, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            })?;
+            self.len.fetch_sub(1, Relaxed);
+            Some(index as u32)
         }
 
         pub(super) fn len(&self) -> usize {
-            self.0.lock().unwrap().len()
+            self.len.load(Relaxed)
         }
     }
 }

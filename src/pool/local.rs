@@ -103,13 +103,17 @@ impl LocalBufferPool {
             return Ok(self.lender.lend(segment));
         }
         if self.lender.borrowed_out() < u64::from(self.maximum - self.required) {
-            let (borrowed, Retracted(retracted)) = self.core.quota.borrow_one();
+            let (borrowed, Retracted(mut retracted)) = self.core.quota.borrow_one();
+            if borrowed {
+                if let Some(segment) = self.core.take() {
+                    return Ok(self.lender.lend_borrowed(segment));
+                }
+                // A pool made after we got the credit has set its part aside and taken the segment: that goes first (M3).
+                self.core.quota.give_back(1);
+                retracted = true;
+            }
             if retracted {
                 self.core.waiters.wake();
-            }
-            if borrowed {
-                let segment = self.core.take().expect("broken invariant M1: a credit without a segment");
-                return Ok(self.lender.lend_borrowed(segment));
             }
         }
         Err(RequestError::Exhausted)

@@ -26,12 +26,12 @@ impl Quota {
     /// The second value says that the counter was raised again after it had been lowered for nothing; a request of
     /// somebody else may have failed for that, so who waits must be told (M5).
     pub(crate) fn borrow_one(&self) -> (bool, Retracted) {
-        // ORDERING U1 Acquire, pairs with U3: who sees the credit finds the segment in the depot. A look before the
-        // subtraction: when there is nothing, nobody else's request fails for ours.
-        if self.surplus.load(Ordering::Acquire) <= 0 {
+        // Relaxed: other pools write; a guess, U1 decides. A look before the subtraction: when there is nothing, nobody
+        // else's request fails for ours.
+        if self.surplus.load(Ordering::Relaxed) <= 0 {
             return (false, Retracted(false));
         }
-        // ORDERING U2 Acquire, pairs with U3, as U1.
+        // ORDERING U1 Acquire, pairs with U2 in `give_back`: who has the credit finds the segment in the depot.
         if self.surplus.fetch_sub(1, Ordering::Acquire) > 0 {
             return (true, Retracted(false));
         }
@@ -41,14 +41,14 @@ impl Quota {
 
     /// Adds `segments` to the surplus: they are in the depot. Wait-free.
     pub(crate) fn give_back(&self, segments: u32) {
-        // ORDERING U3 Release, pairs with U1 and U2: the segment is in the depot before it is counted. All changes are
-        // read-modify-writes, so later ones continue this release sequence.
+        // ORDERING U2 Release, pairs with U1 in `borrow_one`: the segment is in the depot before it is counted. All
+        // changes are read-modify-writes, so later ones continue this release sequence.
         self.surplus.fetch_add(i64::from(segments), Ordering::Release);
     }
 
     /// Sets `segments` aside for a pool. Wait-free. The control plane has seen that they exist.
     pub(crate) fn set_aside(&self, segments: u32) {
-        // Relaxed: nothing is found through the lower value.
+        // Relaxed: other pools write too, and nothing is found through the lower value.
         self.surplus.fetch_sub(i64::from(segments), Ordering::Relaxed);
     }
 

@@ -25,7 +25,8 @@ impl Waiters {
             if !wakers.iter().any(|other| other.will_wake(waker)) {
                 wakers.push(waker.clone());
             }
-            // Relaxed: ordered by F1 against the look at the surplus, and by the lock against `wake`.
+            // Relaxed: other waiters set it and wakers clear it, under this lock; F1 orders it against the look at the
+            // surplus.
             self.waiting.store(true, Ordering::Relaxed);
         }
         // ORDERING F1 SeqCst fence, pairs with F2: `waiting` is set before the caller looks at `Quota::surplus` (or the
@@ -37,6 +38,7 @@ impl Waiters {
     pub(crate) fn wake(&self) {
         // ORDERING F2 SeqCst fence, pairs with F1: the surplus is raised before `waiting` is read.
         fence(Ordering::SeqCst);
+        // Relaxed: waiters and other wakers write; F2 orders it, and the lock below what it stands for.
         if !self.waiting.load(Ordering::Relaxed) {
             return;
         }
