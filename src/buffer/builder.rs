@@ -80,8 +80,7 @@ impl BufferBuilder {
     }
 
     fn consumer_at(&mut self, read: u32) -> BufferConsumer {
-        // Relaxed, as `Buffer::clone`.
-        self.header().refs.fetch_add(1, Ordering::Relaxed);
+        self.header().retain();
         BufferConsumer { header: self.header, data: self.data, read }
     }
 
@@ -279,8 +278,7 @@ impl BufferConsumer {
         if committed == self.read {
             return None;
         }
-        // Relaxed, as `Buffer::clone`.
-        self.header().refs.fetch_add(1, Ordering::Relaxed);
+        self.header().retain();
         Some(self.take_to(committed))
     }
 
@@ -345,8 +343,7 @@ impl BufferConsumer {
 
 impl Clone for BufferConsumer {
     fn clone(&self) -> Self {
-        // Relaxed, as `Buffer::clone`.
-        self.header().refs.fetch_add(1, Ordering::Relaxed);
+        self.header().retain();
         Self { ..*self }
     }
 }

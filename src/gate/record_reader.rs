@@ -60,6 +60,8 @@ pub struct RecordReader {
     gate: InputGate,
     /// One for each channel: a record may be open on each.
     spanning: Vec<SpanningReader>,
+    /// Channels whose bytes turned out to be no stream of records: the rest of them is dropped.
+    broken: Vec<bool>,
     /// The buffer at hand.
     current: Option<Current>,
 }
@@ -107,8 +109,9 @@ pub enum ReadError {
     /// A producer failed. The other channels can be read on.
     #[error(transparent)]
     Gate(#[from] GateError),
-    /// The bytes of a channel are no stream of records, or hold one over the limit. Give up, and drop the reader: what
-    /// follows on that channel cannot be made out, and a record over the limit is the answer to every later call.
+    /// The bytes of a channel are no stream of records, or hold one over the limit: what follows on that channel cannot
+    /// be made out, and is dropped. Said once; the other channels can be read on. Give up, or raise the limit if the
+    /// writer is right.
     #[error("channel {channel}: {source}")]
     Record {
         /// The channel.
@@ -123,15 +126,16 @@ impl RecordReader {
     /// memory is taken for it: a length is untrusted input.
     #[must_use]
     pub fn new(gate: InputGate, max_record: usize) -> Self {
-        let spanning = (0..gate.channels()).map(|_| SpanningReader::new(max_record)).collect();
-        Self { gate, spanning, current: None }
+        let channels = gate.channels();
+        let spanning = (0..channels).map(|_| SpanningReader::new(max_record)).collect();
+        Self { gate, spanning, broken: vec![false; channels], current: None }
     }
 
     /// The next record; `None` when every channel has ended. Blocking, on the producers; wait-free while the buffer at
     /// hand has a whole record.
     ///
     /// # Errors
-    /// [`ReadError`]: a failed producer once, and then the other channels go on.
+    /// [`ReadError`], once for each channel that failed; then the others go on.
     #[allow(clippy::should_implement_trait, reason = "records are lent, which an Iterator cannot do")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         let found = loop {
@@ -213,12 +217,19 @@ impl RecordReader {
                 self.current = None;
                 Ok(None)
             }
-            Err(source) => Err(ReadError::Record { channel, source }),
+            Err(source) => {
+                self.current = None;
+                self.broken[channel] = true;
+                Err(ReadError::Record { channel, source })
+            }
         }
     }
 
     /// Takes up what the gate delivered.
     fn arrived(&mut self, (channel, item): (usize, BufferOrEvent)) -> Result<(), ReadError> {
+        if self.broken[channel] {
+            return Ok(());
+        }
         match item {
             BufferOrEvent::Buffer(buffer) => {
                 self.current = Some(Current { channel, buffer, at: 0 });

@@ -34,6 +34,8 @@ pub struct ResultPartition {
     broadcast: Option<BufferBuilder>,
     /// Bytes of it that the readers were told of.
     broadcast_told: usize,
+    /// A subpartition whose reader was found to be gone when something was broadcast.
+    gone: Option<usize>,
     /// A record that does not fit, and has its bytes not in one piece, is serialized here first.
     scratch: Vec<u8>,
     ended: bool,
@@ -45,7 +47,8 @@ pub struct ResultPartition {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The reader of this subpartition went away. Stop, or go on with the other subpartitions.
+    /// The reader of this subpartition went away. Stop, or go on with the other subpartitions. A record that went to all
+    /// has reached the others whole.
     #[error("the reader of subpartition {subpartition} went away")]
     Released {
         /// Which one.
@@ -92,6 +95,7 @@ impl ResultPartition {
             subpartitions: senders.into_iter().map(ResultSubpartition::new).collect(),
             broadcast: None,
             broadcast_told: 0,
+            gone: None,
             scratch: Vec::new(),
             ended: false,
             records: 0,
@@ -147,7 +151,7 @@ impl ResultPartition {
         self.emit_in_pieces(record, len, Some(to))
     }
 
-    /// Writes `record` to all subpartitions, serialized once.
+    /// Writes `record` to all subpartitions, serialized once. If a reader is gone, the others get the record all the same.
     pub(super) fn broadcast<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
         let len = record.serialized_len();
         if let Some(builder) = &mut self.broadcast
@@ -155,9 +159,11 @@ impl ResultPartition {
         {
             self.records += 1;
             self.bytes += len as u64;
-            return Ok(());
+        } else {
+            self.emit_in_pieces(record, len, None)?;
         }
-        self.emit_in_pieces(record, len, None)
+        // Only now: who is there has got all of it.
+        self.gone.map_or(Ok(()), |subpartition| Err(WriteError::Released { subpartition }))
     }
 
     /// Writes a record that does not fit into the open segment, if there is one. `None` means to all.
@@ -232,12 +238,12 @@ impl ResultPartition {
         }
     }
 
+    /// Whether there is any point in writing to one subpartition. (What goes to all goes to whoever is there.)
     fn check_reader(&self, to: Option<usize>) -> Result<(), WriteError> {
-        let gone = match to {
-            Some(to) => self.subpartitions[to].released.then_some(to),
-            None => self.subpartitions.iter().position(|subpartition| subpartition.released),
-        };
-        gone.map_or(Ok(()), |subpartition| Err(WriteError::Released { subpartition }))
+        match to.filter(|&to| self.subpartitions[to].is_released()) {
+            Some(subpartition) => Err(WriteError::Released { subpartition }),
+            None => Ok(()),
+        }
     }
 
     /// The open segment of a subpartition, or of all; takes a new one if there is none. Blocking, on the pool.
@@ -253,6 +259,7 @@ impl ResultPartition {
         }
         if self.broadcast.is_none() {
             self.subpartitions.iter_mut().for_each(ResultSubpartition::finish); // what was written to one comes first
+            self.gone = self.subpartitions.iter().position(ResultSubpartition::is_released);
             let mut builder = self.pool.request()?.into_builder();
             for subpartition in &mut self.subpartitions {
                 subpartition.add(builder.create_consumer());
@@ -275,10 +282,10 @@ impl ResultPartition {
     fn finish_broadcast(&mut self) {
         if let Some(builder) = self.broadcast.take() {
             builder.finish();
-            for subpartition in &mut self.subpartitions {
+            for subpartition in &self.subpartitions {
                 subpartition.sender().set_open(false);
-                subpartition.tell();
             }
+            self.tell_all();
         }
     }
 
@@ -287,7 +294,7 @@ impl ResultPartition {
         if let Some(builder) = &self.broadcast {
             if builder.written() != self.broadcast_told {
                 self.broadcast_told = builder.written();
-                self.subpartitions.iter_mut().for_each(ResultSubpartition::tell);
+                self.tell_all();
             }
         } else {
             self.subpartitions.iter_mut().for_each(ResultSubpartition::flush);
@@ -296,7 +303,21 @@ impl ResultPartition {
 
     /// Tells the reader of subpartition `of`. Lock-free.
     pub(super) fn flush_one(&mut self, of: usize) {
-        self.subpartitions[of].flush();
+        if self.broadcast.is_some() {
+            self.flush(); // one segment is open for all
+        } else {
+            self.subpartitions[of].flush();
+        }
+    }
+
+    /// Tells all readers that there is something, and notes who is gone.
+    fn tell_all(&mut self) {
+        for (index, subpartition) in self.subpartitions.iter_mut().enumerate() {
+            subpartition.tell();
+            if subpartition.is_released() {
+                self.gone.get_or_insert(index);
+            }
+        }
     }
 
     /// Sends the end, or the failure, behind everything that was written. Once.

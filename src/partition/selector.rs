@@ -126,7 +126,7 @@ impl<R: ?Sized, F: Fn(&R) -> &[u8]> ChannelSelector<R> for HashByKey<F> {
         let groups = match self.groups {
             Some((of, groups)) if of == channels => groups,
             _ => {
-                let groups = KeyGroups::new(channels as u32);
+                let groups = KeyGroups::new(channels.max(1) as u32);
                 self.groups = Some((channels, groups));
                 groups
             }

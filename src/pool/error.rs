@@ -17,7 +17,7 @@ pub enum PoolError {
     #[error(
         "insufficient buffers: pool {name:?} requires {required} segments, but of {total} only {available} are not \
          promised to other pools{}; lower `required` to {available}, or give the network pool {} segments",
-        list(.holders), .total + (.required - .available)
+        list(.holders), u64::from(*.total) + u64::from(*.required - *.available)
     )]
     Insufficient {
         /// The pool that was to be made.
