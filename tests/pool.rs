@@ -79,6 +79,8 @@ fn too_much_required_says_who_has_it_and_what_fits() {
         "insufficient buffers: pool \"parser\" requires 5 segments, but of 8 only 2 are not promised to other pools \
          (\"sorter\" requires 6); lower `required` to 2, or give the network pool 11 segments"
     );
+    let beyond = pool.local_pool("parser").required(u32::MAX).build().unwrap_err();
+    assert!(beyond.to_string().ends_with("or give the network pool 4294967301 segments"), "{beyond}");
     assert!(matches!(pool.local_pool("a").required(2).maximum(1).build(), Err(PoolError::MaximumBelowRequired { .. })));
     assert!(matches!(pool.local_pool("a").maximum(0).build(), Err(PoolError::Nothing { .. })));
 }

@@ -10,9 +10,13 @@ const FINISHED: u32 = 1;
 
 /// The writing end of a segment.
 ///
-/// What was [appended](Self::append) becomes visible to the consumers by [`commit`](Self::commit), in whole commits only
-/// (B1). Dropping the builder finishes the segment at the last commit. All operations are wait-free.
+/// What was [appended](Self::append) becomes visible to the consumers by [`commit`](Self::commit), in whole commits
+/// only (B1). Dropping the builder finishes the segment at the last commit. All operations are wait-free; dropping the
+/// last handle to a segment costs what it does for a [`Buffer`].
 ///
+/// The builder counts as a handle: the segment goes home when the builder, its consumers and their buffers are gone.
+///
+/// # Examples
 /// ```
 /// # use forebay::pool::NetworkBufferPool;
 /// # let pool = NetworkBufferPool::builder().segments(4).build()?;
@@ -63,24 +67,25 @@ impl BufferBuilder {
     }
 
     /// A consumer of everything from the first byte on. Any number of them may exist, each with a position of its own.
+    /// Wait-free: one relaxed increment.
     #[must_use]
     pub fn create_consumer(&mut self) -> BufferConsumer {
         self.consumer_at(0)
     }
 
-    /// A consumer of what will be committed after this call.
+    /// A consumer of what will be committed after this call. Wait-free: one relaxed increment.
     #[must_use]
     pub fn create_consumer_from_here(&mut self) -> BufferConsumer {
         self.consumer_at(self.committed)
     }
 
     fn consumer_at(&mut self, read: u32) -> BufferConsumer {
-        // Relaxed, as `Buffer::clone`.
-        self.header().refs.fetch_add(1, Ordering::Relaxed);
+        self.header().retain();
         BufferConsumer { header: self.header, data: self.data, read }
     }
 
-    /// Copies as much of `src` as fits, and returns how many bytes that was.
+    /// Copies as much of `src` as fits, and returns how many bytes that was. Wait-free. Consumers see nothing of it
+    /// before the next [`commit`](Self::commit).
     #[inline]
     pub fn append(&mut self, src: &[u8]) -> usize {
         let n = src.len().min(self.remaining());
@@ -89,10 +94,24 @@ impl BufferBuilder {
         n
     }
 
-    /// The next `len` bytes to be written; count them with [`advance`](Self::advance). Their content is unspecified.
+    /// The next `len` bytes, to be written in place; count them with [`advance`](Self::advance). Wait-free.
+    ///
+    /// What is in them is unspecified: bytes of earlier users of the segment. Write all that you count.
     ///
     /// # Panics
     /// If `len` is more than [`remaining`](Self::remaining).
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::pool::NetworkBufferPool;
+    /// # let pool = NetworkBufferPool::builder().segments(4).build()?;
+    /// # let mut local = pool.local_pool("task").required(2).build()?;
+    /// let mut builder = local.try_request()?.into_builder();
+    /// builder.spare(4).copy_from_slice(&7_u32.to_be_bytes());
+    /// builder.advance(4);
+    /// assert_eq!(builder.written(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn spare(&mut self, len: usize) -> &mut [u8] {
         assert!(len <= self.remaining(), "{len} bytes of {} that remain", self.remaining());
@@ -105,7 +124,7 @@ impl BufferBuilder {
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
     }
 
-    /// Counts the next `len` bytes as written.
+    /// Counts the next `len` bytes as written, as [`append`](Self::append) does by itself. Wait-free.
     ///
     /// # Panics
     /// If `len` is more than [`remaining`](Self::remaining).
@@ -115,7 +134,9 @@ impl BufferBuilder {
         self.written += len as u32;
     }
 
-    /// Shows the consumers every byte appended so far.
+    /// Shows the consumers every byte appended so far. Wait-free: one release store.
+    ///
+    /// Tells nobody: a consumer that waits for bytes needs a signal of its own, such as the exchange's flush.
     #[inline]
     pub fn commit(&mut self) {
         self.committed = self.written;
@@ -123,33 +144,48 @@ impl BufferBuilder {
         self.header().committed.store(self.committed << 1, Ordering::Release);
     }
 
-    /// Commits, says that this was all, and gives up the segment.
+    /// Commits, says that this was all, and gives up the segment. (A drop says so too, but leaves out what was not
+    /// committed.)
     pub fn finish(mut self) {
         self.committed = self.written; // and `drop` publishes it
     }
 
-    /// Bytes appended so far, committed or not.
+    /// Bytes appended so far, committed or not. Wait-free.
     #[must_use]
     #[inline]
     pub fn written(&self) -> usize {
         self.written as usize
     }
 
-    /// Bytes that still fit.
+    /// Bytes that still fit. Wait-free.
     #[must_use]
     #[inline]
     pub fn remaining(&self) -> usize {
         (self.capacity - self.written) as usize
     }
 
-    /// Whether nothing more fits.
+    /// Whether nothing more fits. Wait-free.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.written == self.capacity
     }
 
     /// Lowers the number of bytes that the segment takes to `capacity`, but not below what is written already nor above
-    /// what it was.
+    /// what it was. Wait-free.
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::pool::NetworkBufferPool;
+    /// # let pool = NetworkBufferPool::builder().segments(4).build()?;
+    /// # let mut local = pool.local_pool("task").required(2).build()?;
+    /// let mut builder = local.try_request()?.into_builder();
+    /// builder.append(b"abc");
+    /// builder.trim(4);
+    /// assert_eq!(builder.append(b"def"), 1, "one of three fits");
+    /// builder.trim(1);
+    /// assert_eq!(builder.written(), 4, "what is written stays");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn trim(&mut self, capacity: usize) {
         self.capacity = capacity.clamp(self.written as usize, self.capacity as usize) as u32;
     }
@@ -176,7 +212,36 @@ impl fmt::Debug for BufferBuilder {
 
 /// A reading end of a segment that is being filled: takes the committed bytes out as [`Buffer`]s, each byte once.
 ///
-/// A clone starts where the original stands and goes on alone. All operations are wait-free.
+/// A clone starts where the original stands and goes on alone. All operations are wait-free; dropping the last handle
+/// to a segment costs what it does for a [`Buffer`].
+///
+/// What [`is_finished`](Self::is_finished) and its like say about the builder is as of that moment: the builder may be
+/// on another thread. Once finished it stays finished.
+///
+/// # Examples
+/// ```
+/// # use forebay::pool::NetworkBufferPool;
+/// # let pool = NetworkBufferPool::builder().segments(4).build()?;
+/// # let mut local = pool.local_pool("task").required(2).build()?;
+/// let mut builder = local.try_request()?.into_builder();
+/// let mut consumer = builder.create_consumer();
+/// let reader = std::thread::spawn(move || {
+///     let mut seen = Vec::new();
+///     while !consumer.is_consumed() {
+///         if let Some(buffer) = consumer.build() {
+///             seen.extend_from_slice(&buffer); // whole commits, each byte once
+///         }
+///     }
+///     seen
+/// });
+/// for piece in ["back ", "and ", "forth"] {
+///     builder.append(piece.as_bytes());
+///     builder.commit();
+/// }
+/// builder.finish();
+/// assert_eq!(reader.join().unwrap(), b"back and forth");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Source
 /// Flink's `BufferConsumer`.
@@ -206,22 +271,37 @@ impl BufferConsumer {
         (committed >> 1, committed & FINISHED != 0)
     }
 
-    /// The bytes committed since the last call as one buffer, if there are any.
+    /// The bytes committed since the last call as one buffer, if there are any. Wait-free: one acquire load and one
+    /// relaxed increment.
     pub fn build(&mut self) -> Option<Buffer> {
         let (committed, _) = self.committed();
         if committed == self.read {
             return None;
         }
-        // Relaxed, as `Buffer::clone`.
-        self.header().refs.fetch_add(1, Ordering::Relaxed);
+        self.header().retain();
         Some(self.take_to(committed))
     }
 
     /// All that is left as one buffer, if the builder has finished: hands over the consumer's own count, so costs no
-    /// read-modify-write.
+    /// read-modify-write. The buffer may be empty.
     ///
     /// # Errors
-    /// The consumer itself, if the builder has not finished yet.
+    /// The consumer itself, if the builder has not finished yet: take what there is with [`build`](Self::build), and
+    /// try again later.
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::pool::NetworkBufferPool;
+    /// # let pool = NetworkBufferPool::builder().segments(4).build()?;
+    /// # let mut local = pool.local_pool("task").required(2).build()?;
+    /// let mut builder = local.try_request()?.into_builder();
+    /// let consumer = builder.create_consumer();
+    /// builder.append(b"all of it");
+    /// let consumer = consumer.into_last().expect_err("still being filled");
+    /// builder.finish();
+    /// assert_eq!(&*consumer.into_last().expect("finished"), b"all of it");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_last(mut self) -> Result<Buffer, Self> {
         let (committed, finished) = self.committed();
         if !finished {
@@ -242,19 +322,19 @@ impl BufferConsumer {
         Buffer::counted(self.header, start, len, DataType::DATA_BUFFER)
     }
 
-    /// Whether the builder has finished. Once true, it stays true.
+    /// Whether the builder has finished. Once true, it stays true. Wait-free.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.committed().1
     }
 
-    /// Whether the builder has finished and every byte was taken. Once true, it stays true.
+    /// Whether the builder has finished and every byte was taken. Once true, it stays true. Wait-free.
     #[must_use]
     pub fn is_consumed(&self) -> bool {
         self.committed() == (self.read, true)
     }
 
-    /// Whether there is something that [`build`](Self::build) would return.
+    /// Whether there is something that [`build`](Self::build) would return. Stays true until it is taken. Wait-free.
     #[must_use]
     pub fn is_readable(&self) -> bool {
         self.committed().0 != self.read
@@ -263,8 +343,7 @@ impl BufferConsumer {
 
 impl Clone for BufferConsumer {
     fn clone(&self) -> Self {
-        // Relaxed, as `Buffer::clone`.
-        self.header().refs.fetch_add(1, Ordering::Relaxed);
+        self.header().retain();
         Self { ..*self }
     }
 }

@@ -4,14 +4,19 @@
 /// What a buffer holds: data of the record stream, or one event.
 ///
 /// An open set: any value from 0 to 255 can be carried, and unknown ones are passed on as they are. The named ones are
-/// those of Flink 2.3's wire format (`Buffer.DataType`), by the same numbers.
+/// those of Flink 2.3's wire format (`Buffer.DataType`), by the same numbers. The exchange carries the type along and
+/// looks at it nowhere.
 ///
+/// # Examples
 /// ```
 /// use forebay::buffer::DataType;
 /// assert!(DataType::DATA_BUFFER.is_data());
 /// assert!(!DataType::END_OF_PARTITION.is_data());
 /// assert_eq!(DataType(200).to_string(), "type 200");
 /// ```
+///
+/// # Source
+/// Flink's `Buffer.DataType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DataType(pub u8);
 

@@ -11,12 +11,15 @@ use crate::memory::MemorySegment;
 
 /// One segment, lent to you alone: all its bytes, to read and to write.
 ///
-/// Dereferences to `[u8]` of the segment's size. The bytes are whatever the last user left there. Dropping it gives the
-/// segment back at once: lock-free, from any thread.
+/// Dereferences to `[u8]` of the segment's size. The bytes are whatever the last user left there, be it another task of
+/// the process. Dropping it gives the segment back at once: from any thread, with the cost and progress of dropping the
+/// only handle to a [`Buffer`].
 ///
-/// Turn it into a read-only, cheaply cloned [`Buffer`] with [`freeze`](Self::freeze), or fill it piece by piece while
-/// another thread reads with [`into_builder`](Self::into_builder).
+/// Comes from a [`LocalBufferPool`](crate::pool::LocalBufferPool), or from [`Buffer::try_into_mut`]. Turn it into a
+/// read-only, cheaply cloned [`Buffer`] with [`freeze`](Self::freeze), or fill it piece by piece while another thread
+/// reads with [`into_builder`](Self::into_builder).
 ///
+/// # Examples
 /// ```
 /// # use forebay::pool::NetworkBufferPool;
 /// let pool = NetworkBufferPool::builder().segments(4).build()?;
@@ -27,6 +30,9 @@ use crate::memory::MemorySegment;
 /// assert_eq!(frozen[7], 42);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Source
+/// Flink's `MemorySegment` as a `BufferProvider` gives it out.
 pub struct BufferMut {
     header: NonNull<Header>,
 }
@@ -55,13 +61,15 @@ impl BufferMut {
         unsafe { self.header.as_ref() }
     }
 
-    /// The typed view of the bytes: `buffer.segment().put_u32_be(0, 7)`.
+    /// The typed view of the bytes: `buffer.segment().put_u32_be(0, 7)`. Wait-free; copies nothing.
     #[must_use]
     pub fn segment(&mut self) -> MemorySegment<'_> {
         MemorySegment::wrap(self)
     }
 
     /// The first `len` bytes as a read-only buffer of type [`DataType::DATA_BUFFER`]. Wait-free; copies nothing.
+    ///
+    /// The rest of the segment is out of reach until it is exclusive again. `Buffer::from(self)` freezes all of it.
     ///
     /// # Panics
     /// If `len` is more than the segment's size.
@@ -72,7 +80,8 @@ impl BufferMut {
         Buffer::counted(self.into_header(), data, len as u32, DataType::DATA_BUFFER)
     }
 
-    /// Fills the segment piece by piece, while others read what was committed. Wait-free; copies nothing.
+    /// Fills the segment piece by piece from the first byte on, while others read what was committed. Wait-free; copies
+    /// nothing.
     #[must_use]
     pub fn into_builder(self) -> BufferBuilder {
         BufferBuilder::new(self)

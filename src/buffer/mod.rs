@@ -8,16 +8,16 @@
 //!                    BufferConsumers
 //! ```
 //!
-//! A handle is two pointers and a few numbers; it is created, cloned and dropped without allocating. The reference count
-//! and the committed length of a segment stand in a [header](table::Header) of their own cache line, in a table beside
-//! the arena, so the data pages hold data alone.
+//! A handle is two pointers and a few numbers; it is created, cloned and dropped without allocating. The reference
+//! count and the committed length of a segment stand in a header of their own cache line, in a table beside the arena
+//! (`table`), so the data pages hold data alone.
 //!
 //! # Invariants
 //!
 //! * **H1** Every handle counts one in its header's `refs`, and its header, its bytes and its home exist while it does:
-//!   the home keeps the table alive, and outlives the last handle that was lent from it ([`lend`]).
-//! * **H2** A segment is named by one [`FreeSegment`](table::FreeSegment) while nobody holds it, and by handles while
-//!   somebody does; never by both. That is M1, and it is a matter of types: `FreeSegment` is neither `Copy` nor `Clone`.
+//!   the home keeps the table alive, and outlives the last handle that was lent from it (`lend`).
+//! * **H2** A segment is named by one `FreeSegment` while nobody holds it, and by handles while somebody does; never by
+//!   both. That is M1, and it is a matter of types: `FreeSegment` is neither `Copy` nor `Clone`.
 //! * **H3** Only a `BufferMut`, or the one `BufferBuilder`, writes bytes: a `BufferMut` is the only handle; a builder
 //!   writes only at or above `committed`.
 //! * **H4** Bytes below `committed` of a builder, and all bytes of a `Buffer`, stay as they are until FREE (B1).

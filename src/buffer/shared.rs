@@ -19,6 +19,36 @@ use crate::sync::Ordering;
 /// | drop of a handle that has siblings | one release decrement | wait-free |
 /// | drop of the only handle | no read-modify-write on the count; then one compare-and-swap home | lock-free |
 ///
+/// The last drop brings the segment home. If the pool's owner sleeps it wakes it; if the segment was borrowed from the
+/// surplus it goes to the network pool, and if somebody waits there takes the lock of the waiting list; if pools and
+/// buffers are gone but for this one it frees them, down to the mapping.
+///
+/// # Examples
+/// ```
+/// use forebay::{buffer::DataType, pool::NetworkBufferPool};
+/// let pool = NetworkBufferPool::builder().segments(4).build()?;
+/// let mut local = pool.local_pool("task").required(2).build()?;
+///
+/// let mut bytes = local.try_request()?;
+/// bytes[..5].copy_from_slice(b"hello");
+/// let buffer = bytes.freeze(5);
+/// let ell = buffer.slice(1..4);
+/// let there = std::thread::spawn({
+///     let buffer = buffer.clone(); // no copy: the same segment
+///     move || buffer.len()
+/// });
+/// assert_eq!(there.join().unwrap(), 5);
+///
+/// let buffer = buffer.try_into_mut().expect_err("a slice counts as a handle");
+/// drop(buffer);
+/// assert_eq!(local.lent(), 1, "the slice keeps the segment");
+/// let again = ell.try_into_mut().expect("the only handle");
+/// assert_eq!(&again[..5], b"hello", "the whole segment");
+/// assert!(again.freeze(5).with_data_type(DataType::EVENT_BUFFER).is_unique());
+/// assert_eq!(local.lent(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Source
 /// Flink's `NetworkBuffer` and `ReadOnlySlicedNetworkBuffer`; the count is `Arc`'s, without its weak half.
 pub struct Buffer {
@@ -50,26 +80,26 @@ impl Buffer {
         unsafe { self.header.as_ref() }
     }
 
-    /// What the bytes are.
+    /// What the bytes are. Wait-free.
     #[must_use]
     pub fn data_type(&self) -> DataType {
         self.data_type
     }
 
-    /// The same bytes under another type. The other handles keep theirs.
+    /// The same bytes under another type. The other handles keep theirs. Wait-free.
     #[must_use]
     pub fn with_data_type(mut self, data_type: DataType) -> Self {
         self.data_type = data_type;
         self
     }
 
-    /// Whether the bytes are compressed. The codec is a matter between the two ends.
+    /// Whether the bytes are marked as compressed. The codec is a matter between the two ends. Wait-free.
     #[must_use]
     pub fn is_compressed(&self) -> bool {
         self.compressed
     }
 
-    /// The same bytes, marked as compressed or not. The other handles keep theirs.
+    /// The same bytes, marked as compressed or not: nothing is done to them. The other handles keep theirs. Wait-free.
     #[must_use]
     pub fn with_compressed(mut self, compressed: bool) -> Self {
         self.compressed = compressed;
@@ -79,7 +109,7 @@ impl Buffer {
     /// A part of this buffer that keeps the whole segment alive. Wait-free; copies nothing.
     ///
     /// # Panics
-    /// If the range does not lie in this buffer.
+    /// If the range does not lie in this buffer; or as a [`clone`](Clone::clone).
     #[must_use]
     #[track_caller]
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
@@ -104,17 +134,18 @@ impl Buffer {
     }
 
     /// Whether this is the only handle to the segment. Stays true as long as you do not clone it; may become true at
-    /// any moment otherwise.
+    /// any moment otherwise. Wait-free.
     #[must_use]
     pub fn is_unique(&self) -> bool {
         // ORDERING R0 Acquire, pairs with R1, as in `lend::release`.
         self.header_ref().refs.load(Ordering::Acquire) == 1
     }
 
-    /// The whole segment, to write, if this is its only handle. Wait-free.
+    /// The whole segment, to write, if this is its only handle. Wait-free; copies nothing.
     ///
     /// # Errors
-    /// The buffer itself, if there are other handles (clones, slices, a builder or a consumer).
+    /// The buffer itself, if there are other handles (clones, slices, a builder or a consumer): try again when they are
+    /// gone, or request another segment and copy.
     pub fn try_into_mut(self) -> Result<BufferMut, Self> {
         if !self.is_unique() {
             return Err(self);
@@ -127,7 +158,7 @@ impl Buffer {
 }
 
 impl From<BufferMut> for Buffer {
-    /// All bytes of the segment, frozen.
+    /// All bytes of the segment, frozen. Wait-free.
     fn from(buffer: BufferMut) -> Self {
         let len = buffer.len();
         buffer.freeze(len)
@@ -135,11 +166,13 @@ impl From<BufferMut> for Buffer {
 }
 
 impl Clone for Buffer {
+    /// Another handle to the same bytes. Wait-free: one relaxed increment.
+    ///
+    /// # Panics
+    /// If there are 2³¹ handles to the segment, which takes a loop that forgets them.
     #[inline]
     fn clone(&self) -> Self {
-        // Relaxed: a handle exists (ours), so nobody frees; how the clone gets to another thread publishes it.
-        let before = self.header_ref().refs.fetch_add(1, Ordering::Relaxed);
-        assert!(before < u32::MAX / 2, "more than two thousand million handles to one segment");
+        self.header_ref().retain();
         Self { header: self.header, ..*self }
     }
 }

@@ -79,6 +79,18 @@ impl Header {
         self.capacity
     }
 
+    /// Counts one more handle. The caller has one, so nobody frees meanwhile. Wait-free.
+    ///
+    /// Aborts the process, as `Arc` does, rather than let the count overflow: with more than two thousand million handles
+    /// to one segment, most of them were forgotten, and the next drop could free it under the others.
+    #[inline]
+    pub(super) fn retain(&self) {
+        // Relaxed: others count too; how the new handle gets to another thread publishes it.
+        if self.refs.fetch_add(1, Ordering::Relaxed) > u32::MAX / 2 {
+            std::process::abort();
+        }
+    }
+
     /// Who lent the segment. The caller holds a handle to it, or its `FreeSegment`.
     pub(super) fn lent_by(&self) -> LentBy {
         // SAFETY: written before the first handle existed, and not again while one does.

@@ -10,14 +10,45 @@ use super::input_channel::{InputChannel, Polled};
 use crate::{
     buffer::Buffer,
     channel::{Cause, Event, Item, Receiver, Signal},
-    lockfree::wait::{block_on, deadline_after},
+    lockfree::wait::{block_on, deadline_after, spin},
     sync::Arc,
 };
 
 /// The channels of one reading task, as one sequence of buffers and events.
 ///
-/// Fair: channels that have something take turns, one buffer each. The cost of a buffer does not depend on the number of
-/// channels, only on how many have something (O(1) for each).
+/// Fair: channels that have something take turns, one buffer each. The cost of a buffer does not depend on the number
+/// of channels, only on how many have something (O(1) for each).
+///
+/// Comes from a transport, such as [`in_process`](crate::transport::in_process()). For records, hand it to a
+/// [`RecordReader`](super::RecordReader); read from it directly to pass on whole buffers. Dropping it tells the writers
+/// that nobody reads, and gives back what it holds.
+///
+/// # Examples
+/// ```
+/// use forebay::{
+///     gate::BufferOrEvent,
+///     partition::{Forward, RecordWriter},
+///     pool::NetworkBufferPool,
+///     transport::in_process,
+///     Event,
+/// };
+/// let pool = NetworkBufferPool::builder().segments(2).build()?;
+/// let (mut partitions, mut gates) = in_process(vec![pool.local_pool("producer").required(1).build()?], 1);
+/// let mut writer = RecordWriter::new(partitions.remove(0), Forward);
+/// let mut gate = gates.remove(0);
+/// assert!(gate.try_next()?.is_none(), "nothing now");
+///
+/// writer.emit("hi")?;
+/// writer.close();
+/// let Some((0, BufferOrEvent::Buffer(buffer))) = gate.next()? else { panic!() };
+/// assert_eq!(&*buffer, b"\0\0\0\x02hi"); // framed: see `forebay::record`
+/// assert!(matches!(gate.next()?, Some((0, BufferOrEvent::Event(Event::EndOfPartition)))));
+/// assert!(gate.next()?.is_none() && gate.is_ended(), "nothing ever");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Source
+/// Flink's `SingleInputGate`.
 #[derive(Debug)]
 pub struct InputGate {
     signal: Arc<Signal>,
@@ -35,7 +66,7 @@ pub struct InputGate {
 pub enum BufferOrEvent {
     /// Data of the channel's record stream. Never empty.
     Buffer(Buffer),
-    /// An event behind all the data before it.
+    /// An event behind all the data before it. Never [`Event::Failed`]: that is a [`GateError`].
     Event(Event),
 }
 
@@ -43,8 +74,9 @@ pub enum BufferOrEvent {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum GateError {
-    /// The producer said that it failed, or went away without a word. What it wrote before has been delivered. The other
-    /// channels can be read on.
+    /// The producer said that it failed, or went away without a word. What it wrote before has been delivered, and is
+    /// not all there was to be: discard what was made of it, or say that it is partial. The other channels can be read
+    /// on.
     #[error("the producer behind channel {channel} failed")]
     ProducerFailed {
         /// The channel.
@@ -64,13 +96,13 @@ impl InputGate {
         Self { signal, channels, ready: VecDeque::with_capacity(open), open, idle: Duration::ZERO }
     }
 
-    /// Number of channels, ended or not.
+    /// Number of channels, ended or not. Never changes.
     #[must_use]
     pub fn channels(&self) -> usize {
         self.channels.len()
     }
 
-    /// Whether every channel has ended and all was delivered. Stays true.
+    /// Whether every channel has ended, or failed, and all was delivered. Stays true.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.open == 0
@@ -114,7 +146,7 @@ impl InputGate {
     }
 
     /// As [`try_next`](Self::try_next), but arranges for the waker to be woken when there may be something. Ready with
-    /// `None` when every channel has ended.
+    /// `None` when every channel has ended. Lock-free. Only the waker of the last call counts.
     ///
     /// # Errors
     /// As [`try_next`](Self::try_next).
@@ -133,7 +165,7 @@ impl InputGate {
     }
 
     /// As [`try_next`](Self::try_next), but waits until there is something; `None` when every channel has ended.
-    /// Blocking, on the producers.
+    /// Blocking, on the producers: tries a few times, then parks the thread.
     ///
     /// # Errors
     /// As [`try_next`](Self::try_next).
@@ -162,7 +194,11 @@ impl InputGate {
             found => return Some(found),
         }
         let since = Instant::now();
-        let found = block_on(deadline, |context| self.poll_next(context));
+        let found = spin(|| match self.try_next() {
+            Ok(None) if !self.is_ended() => None,
+            found => Some(found),
+        })
+        .or_else(|| block_on(deadline, |context| self.poll_next(context)));
         self.idle += since.elapsed();
         found
     }

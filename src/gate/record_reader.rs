@@ -14,8 +14,44 @@ use crate::{
 
 /// Reads the records of all channels of a gate.
 ///
-/// A record is borrowed from the segment it lies in, and copied only if it spans several. Records of one channel come in
-/// the order they were written.
+/// A record is borrowed from the segment it lies in, and copied only if it spans several. Records of one channel come
+/// in the order they were written; of several channels, those that have something take turns, a buffer each.
+///
+/// Besides the segments it reads from it has, for each channel on which a record spanned segments, one piece of heap as
+/// large as the largest such record, at most the limit given to [`new`](Self::new).
+///
+/// # Examples
+/// ```
+/// use forebay::{
+///     gate::{ReadError, RecordReader},
+///     partition::{Forward, RecordWriter},
+///     pool::NetworkBufferPool,
+///     record::DecodeError,
+///     transport::in_process,
+/// };
+/// let pool = NetworkBufferPool::builder().segments(4).build()?;
+/// let producers = vec![
+///     pool.local_pool("first").required(1).build()?,
+///     pool.local_pool("second").required(1).build()?,
+/// ];
+/// let (partitions, mut gates) = in_process(producers, 1);
+/// let mut reader = RecordReader::new(gates.remove(0), 1024);
+/// assert!(reader.try_next()?.is_none() && !reader.is_ended(), "nothing now");
+///
+/// for (number, partition) in partitions.into_iter().enumerate() {
+///     let mut writer = RecordWriter::new(partition, Forward);
+///     writer.emit(&(10 * number as u32))?;
+///     writer.close();
+/// }
+/// let mut sum = 0;
+/// while let Some(record) = reader.next()? {
+///     assert_eq!(record.bytes().len(), 4);
+///     assert!(matches!(record.deserialize::<u64>(), Err(DecodeError::Length { expected: 8, len: 4, .. })));
+///     sum += record.deserialize::<u32>()? + record.channel() as u32;
+/// }
+/// assert_eq!(sum, 0 + (10 + 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Source
 /// Flink's `RecordReader`.
@@ -24,6 +60,8 @@ pub struct RecordReader {
     gate: InputGate,
     /// One for each channel: a record may be open on each.
     spanning: Vec<SpanningReader>,
+    /// Channels whose bytes turned out to be no stream of records: the rest of them is dropped.
+    broken: Vec<bool>,
     /// The buffer at hand.
     current: Option<Current>,
 }
@@ -35,7 +73,7 @@ struct Current {
     at: usize,
 }
 
-/// One record, and where it came from.
+/// One record, and where it came from. Borrowed from the reader: copy what must outlive the next call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     channel: usize,
@@ -43,13 +81,13 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The channel it came from.
+    /// The channel it came from: the place of its producer, from 0.
     #[must_use]
     pub fn channel(&self) -> usize {
         self.channel
     }
 
-    /// Its bytes.
+    /// Its bytes, without the length before them.
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
@@ -58,7 +96,7 @@ impl<'a> Record<'a> {
     /// Its value; may borrow from the segment.
     ///
     /// # Errors
-    /// [`DecodeError`]: the bytes are no such value.
+    /// [`DecodeError`]: the bytes are no such value. The next record can be read.
     pub fn deserialize<T: DeserializeRecord<'a>>(&self) -> Result<T, DecodeError> {
         T::deserialize(self.bytes)
     }
@@ -71,7 +109,9 @@ pub enum ReadError {
     /// A producer failed. The other channels can be read on.
     #[error(transparent)]
     Gate(#[from] GateError),
-    /// The bytes of a channel are no stream of records. Give up: what follows on that channel cannot be made out.
+    /// The bytes of a channel are no stream of records, or hold one over the limit: what follows on that channel cannot
+    /// be made out, and is dropped. Said once; the other channels can be read on. Give up, or raise the limit if the
+    /// writer is right.
     #[error("channel {channel}: {source}")]
     Record {
         /// The channel.
@@ -82,17 +122,20 @@ pub enum ReadError {
 }
 
 impl RecordReader {
-    /// Reads records of at most `max_record` bytes from `gate`.
+    /// Reads records of at most `max_record` bytes from `gate`. A longer one is [`RecordError::TooLarge`], before any
+    /// memory is taken for it: a length is untrusted input.
     #[must_use]
     pub fn new(gate: InputGate, max_record: usize) -> Self {
-        let spanning = (0..gate.channels()).map(|_| SpanningReader::new(max_record)).collect();
-        Self { gate, spanning, current: None }
+        let channels = gate.channels();
+        let spanning = (0..channels).map(|_| SpanningReader::new(max_record)).collect();
+        Self { gate, spanning, broken: vec![false; channels], current: None }
     }
 
-    /// The next record; `None` when every channel has ended. Blocking, on the producers.
+    /// The next record; `None` when every channel has ended. Blocking, on the producers; wait-free while the buffer at
+    /// hand has a whole record.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`], once for each channel that failed; then the others go on.
     #[allow(clippy::should_implement_trait, reason = "records are lent, which an Iterator cannot do")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         let found = loop {
@@ -111,7 +154,7 @@ impl RecordReader {
     /// ([`is_ended`](Self::is_ended)). Lock-free.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// As [`next`](Self::next).
     pub fn try_next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         let found = loop {
             if let Some(found) = self.next_at_hand()? {
@@ -125,10 +168,11 @@ impl RecordReader {
         Ok(self.lend(&found))
     }
 
-    /// As [`next`](Self::next), but arranges for the waker to be woken when there may be something.
+    /// As [`next`](Self::next), but arranges for the waker to be woken when there may be something. Lock-free. Only the
+    /// waker of the last call counts.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// As [`next`](Self::next).
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Record<'_>>, ReadError>> {
         let found = loop {
             if let Some(found) = self.next_at_hand()? {
@@ -143,7 +187,8 @@ impl RecordReader {
         Poll::Ready(Ok(self.lend(&found)))
     }
 
-    /// Whether every channel has ended and all was read. Stays true.
+    /// Whether every channel has ended and all was read. True only after a call has found that there is no more, and
+    /// stays true.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.current.is_none() && self.gate.is_ended()
@@ -155,7 +200,7 @@ impl RecordReader {
         self.gate.idle()
     }
 
-    /// The gate it reads from.
+    /// The gate it reads from, for its numbers.
     #[must_use]
     pub fn gate(&self) -> &InputGate {
         &self.gate
@@ -172,12 +217,19 @@ impl RecordReader {
                 self.current = None;
                 Ok(None)
             }
-            Err(source) => Err(ReadError::Record { channel, source }),
+            Err(source) => {
+                self.current = None;
+                self.broken[channel] = true;
+                Err(ReadError::Record { channel, source })
+            }
         }
     }
 
     /// Takes up what the gate delivered.
     fn arrived(&mut self, (channel, item): (usize, BufferOrEvent)) -> Result<(), ReadError> {
+        if self.broken[channel] {
+            return Ok(());
+        }
         match item {
             BufferOrEvent::Buffer(buffer) => {
                 self.current = Some(Current { channel, buffer, at: 0 });

@@ -1,6 +1,7 @@
 //! Blocking on top of polling: every wait in this crate is a poll function and a [`Waker`]; a blocking call parks its
 //! thread between polls.
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_types, reason = "a `Waker` is made of std's `Arc`")]
 
 use std::{
     sync::Arc,
@@ -35,6 +36,25 @@ fn with_thread_waker<R>(f: impl FnOnce(&Waker) -> R) -> R {
 #[cfg(forebay_loom)]
 fn with_thread_waker<R>(f: impl FnOnce(&Waker) -> R) -> R {
     f(&Arc::new(Unpark(current())).into())
+}
+
+/// Attempts a few times before it is worth to park: on another core, what is waited for may be there in a moment.
+///
+/// As many attempts as take about the time of parking and being woken; the last few yield to whoever wants the core.
+/// Under loom none: each would be a step to explore, and the parking is what is to be checked.
+pub(crate) fn spin<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    let (spins, yields) = if cfg!(any(forebay_loom, miri)) { (0, 0) } else { (100, 4) };
+    for nth in 0..spins + yields {
+        if nth < spins {
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+        if let Some(value) = attempt() {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// The moment `timeout` from now; `None` (no limit) when that is beyond what the clock can say.

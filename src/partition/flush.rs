@@ -16,7 +16,11 @@ use std::{
 use super::result_partition::ResultPartition;
 use crate::channel::Shared;
 
-/// When readers are told of a segment that is not full.
+/// When readers are told of a segment that is not full. For
+/// [`RecordWriter::with_flush`](super::RecordWriter::with_flush).
+///
+/// # Source
+/// Flink's `execution.buffer-timeout`.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum FlushPolicy<'a> {
@@ -24,19 +28,27 @@ pub enum FlushPolicy<'a> {
     WhenFull,
     /// After each record: the least latency, one exchange between cores for each record.
     EveryRecord,
-    /// At this interval, by this timer.
+    /// At this interval, of at least a millisecond, by this timer: no record waits much longer than that to be seen.
+    /// Costs the writer nothing.
     Every(Duration, &'a FlushTimer),
 }
 
-/// One thread that flushes any number of writers, each at its interval. Dropping it stops the thread.
+/// One thread that flushes any number of writers, each at its interval. Dropping it stops the thread, and its writers
+/// are flushed no more: keep it as long as they run.
 ///
-/// ```no_run
-/// # use forebay::partition::*;
-/// # fn f(partition: ResultPartition) -> std::io::Result<()> {
+/// # Examples
+/// ```
+/// # use forebay::{gate::RecordReader, pool::NetworkBufferPool, transport::in_process};
+/// use forebay::partition::{FlushPolicy, FlushTimer, Forward, RecordWriter};
+/// # let pool = NetworkBufferPool::builder().segments(2).build()?;
+/// # let (mut partitions, mut gates) = in_process(vec![pool.local_pool("producer").required(1).build()?], 1);
 /// let timer = FlushTimer::new()?;
-/// let writer = RecordWriter::new(partition, RoundRobin::default())
-///     .with_flush(FlushPolicy::Every(std::time::Duration::from_millis(100), &timer));
-/// # Ok(()) }
+/// let mut writer = RecordWriter::new(partitions.remove(0), Forward)
+///     .with_flush(FlushPolicy::Every(std::time::Duration::from_millis(10), &timer));
+/// let mut reader = RecordReader::new(gates.remove(0), 1024);
+/// writer.emit("a segment is far from full")?;
+/// assert!(reader.next()?.is_some(), "10 ms later it is there all the same");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Source
@@ -68,10 +80,10 @@ struct Writer {
 }
 
 impl FlushTimer {
-    /// Starts the thread.
+    /// Starts the thread, `forebay-flush`. It sleeps until a writer needs it.
     ///
     /// # Errors
-    /// The system's, if it refuses a thread.
+    /// The system's, if it refuses a thread: end some, or raise the limit on them.
     pub fn new() -> std::io::Result<Self> {
         let inner = Arc::new(Inner::default());
         let thread = std::thread::Builder::new().name("forebay-flush".into()).spawn({

@@ -16,7 +16,43 @@ use crate::{
 ///
 /// End it with [`close`](Self::close), or with [`fail`](Self::fail): a writer that is just dropped counts as failed.
 ///
-/// Blocking, on the pool: when the readers are behind, writing waits for a segment.
+/// Blocking, on the pool: when the readers are behind, writing waits for a segment. A reader that stalls so stops the
+/// writer for its other readers too, once it has all segments of the pool. A record that fits the segment at hand is
+/// written there without waiting for anybody: wait-free, one copy.
+///
+/// # Examples
+/// ```
+/// use forebay::{
+///     gate::RecordReader,
+///     partition::{HashByKey, RecordWriter},
+///     pool::NetworkBufferPool,
+///     transport::in_process,
+/// };
+/// let pool = NetworkBufferPool::builder().segments(8).build()?;
+/// let producer = pool.local_pool("producer").required(2).build()?; // one for each subpartition, at least
+/// let (mut partitions, gates) = in_process(vec![producer], 2);
+///
+/// let by_first_field = HashByKey::new(|row: &str| row.split(',').next().unwrap_or("").as_bytes());
+/// let mut writer = RecordWriter::new(partitions.remove(0), by_first_field);
+/// for row in ["UA,1545", "AA,1141", "UA,1714"] {
+///     writer.emit(row)?;
+/// }
+/// writer.broadcast("end of day")?; // behind what was written to each
+/// assert_eq!((writer.records(), writer.bytes()), (4, 31));
+/// writer.close();
+///
+/// let rows = gates.into_iter().map(|gate| {
+///     let mut reader = RecordReader::new(gate, 1024);
+///     let mut rows = Vec::new();
+///     while let Some(record) = reader.next()? {
+///         rows.push(record.deserialize::<&str>()?.to_owned());
+///     }
+///     Ok(rows)
+/// });
+/// let rows: Vec<_> = rows.collect::<Result<_, Box<dyn std::error::Error>>>()?;
+/// assert_eq!(rows, [vec!["UA,1545", "UA,1714", "end of day"], vec!["AA,1141", "end of day"]]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Source
 /// Flink's `RecordWriter`.
@@ -35,7 +71,8 @@ impl<S> RecordWriter<S> {
         Self { partition, selector, flush_each: false }
     }
 
-    /// Sets when readers are told of a segment that is not full.
+    /// Sets when readers are told of a segment that is not full. Call it once: a timer that knows the writer goes on
+    /// telling its readers. Blocking for a moment, on the timer's list of writers, if there is a timer.
     #[must_use]
     pub fn with_flush(mut self, policy: FlushPolicy<'_>) -> Self {
         self.flush_each = matches!(policy, FlushPolicy::EveryRecord);
@@ -45,10 +82,17 @@ impl<S> RecordWriter<S> {
         self
     }
 
-    /// Writes one record. Blocking, on the pool.
+    /// Writes one record to where the selector says. Blocking, on the pool; wait-free while the segment at hand has
+    /// room.
+    ///
+    /// A record that fits a segment, but not what is left of the one at hand, begins a new one if that leaves no more
+    /// than a sixteenth of a segment empty; else it spans both, as does every record larger than a segment.
     ///
     /// # Errors
     /// [`WriteError`]; after [`WriteError::Released`] the other subpartitions can still be written to.
+    ///
+    /// # Panics
+    /// If the selector or the record's serializer does.
     #[inline]
     pub fn emit<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError>
     where
@@ -76,7 +120,7 @@ impl<S> RecordWriter<S> {
         Ok(())
     }
 
-    /// Tells all readers of everything that was written. Lock-free.
+    /// Tells all readers of everything that was written. Lock-free; O(subpartitions).
     pub fn flush(&mut self) {
         self.partition.flush();
     }
@@ -89,12 +133,31 @@ impl<S> RecordWriter<S> {
         self.partition.flush_one(subpartition);
     }
 
-    /// Flushes, and ends every subpartition: the readers get everything, and then the end.
+    /// Flushes, and ends every subpartition: the readers get everything, and then the end. Does not wait for them.
+    ///
+    /// A reader that is gone goes unnoticed: what it left unread is dropped.
     pub fn close(mut self) {
         self.partition.end(&Event::EndOfPartition);
     }
 
-    /// Ends every subpartition with a failure: the readers get what was written, and then `cause` as an error.
+    /// Ends every subpartition with a failure: the readers get what was written, and then `cause` as an error,
+    /// [`GateError::ProducerFailed`](crate::gate::GateError::ProducerFailed). Does not wait for them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::{gate::{GateError, ReadError, RecordReader}, partition::{Forward, RecordWriter}};
+    /// # use forebay::{pool::NetworkBufferPool, transport::in_process};
+    /// # let pool = NetworkBufferPool::builder().segments(2).build()?;
+    /// # let (mut partitions, mut gates) = in_process(vec![pool.local_pool("producer").required(1).build()?], 1);
+    /// let mut writer = RecordWriter::new(partitions.remove(0), Forward);
+    /// let mut reader = RecordReader::new(gates.remove(0), 1024);
+    /// writer.emit("before")?;
+    /// writer.fail("the file ended inside a row");
+    /// assert_eq!(reader.next()?.unwrap().bytes(), b"before");
+    /// let Err(ReadError::Gate(GateError::ProducerFailed { channel: 0, cause })) = reader.next() else { panic!() };
+    /// assert_eq!(cause.to_string(), "the file ended inside a row");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fail(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
         self.partition.end(&Event::Failed(Cause::from(cause.into())));
     }

@@ -11,10 +11,19 @@ use crate::{
     sync::Arc,
 };
 
+/// The part of a segment that is left empty rather than begin a record there that fits into the next: one n-th.
+const SPARED: usize = 16;
+
 /// What one task produces, divided into a subpartition for each reader.
 ///
-/// Write to it with a [`RecordWriter`](super::RecordWriter). Dropping a partition that was not closed tells its readers
-/// that the producer failed: silence never looks like an end (R1).
+/// Comes from a transport, such as [`in_process`](crate::transport::in_process()); write to it with a
+/// [`RecordWriter`](super::RecordWriter), which see for an example. Dropping a partition that was not closed tells its
+/// readers that the producer failed: silence never looks like an end (R1).
+///
+/// Keeps one segment open for each subpartition that was written to, until it is full or the partition ends, and one in
+/// all while records are broadcast. Besides segments it has one piece of heap as large as the largest record that had
+/// to be serialized aside (one that spans segments, of a type without
+/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)).
 ///
 /// # Source
 /// Flink's `BufferWritingResultPartition`.
@@ -25,6 +34,8 @@ pub struct ResultPartition {
     broadcast: Option<BufferBuilder>,
     /// Bytes of it that the readers were told of.
     broadcast_told: usize,
+    /// A subpartition whose reader was found to be gone when something was broadcast.
+    gone: Option<usize>,
     /// A record that does not fit, and has its bytes not in one piece, is serialized here first.
     scratch: Vec<u8>,
     ended: bool,
@@ -36,24 +47,25 @@ pub struct ResultPartition {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The reader of this subpartition went away. Stop, or go on with the other subpartitions.
+    /// The reader of this subpartition went away. Stop, or go on with the other subpartitions. A record that went to all
+    /// has reached the others whole.
     #[error("the reader of subpartition {subpartition} went away")]
     Released {
         /// Which one.
         subpartition: usize,
     },
-    /// No segment could be had.
+    /// No segment could be had. Not today: the writer's pool waits until one can.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The record is larger than the framing can carry. Nothing of it was written.
+    /// The record is larger than the framing can carry: cut it up. Nothing of it was written.
     #[error("a record of {len} bytes is over the {MAX_RECORD_BYTES} that a length of 31 bits can say")]
     TooLarge {
         /// Bytes of the record.
         len: usize,
     },
-    /// The pool's guaranteed part is too small: the writer keeps a segment open for each subpartition, and could come to
-    /// wait for itself. Give the local pool at least as many `required` segments as there are subpartitions. (Records
-    /// that go to all subpartitions need one segment in all.) Nothing was written.
+    /// The pool's guaranteed part is too small: the writer keeps a segment open for each subpartition, and could come
+    /// to wait for itself. Give the local pool at least as many `required` segments as there are subpartitions.
+    /// (Records that go to all subpartitions need one segment in all.) Nothing was written.
     #[error(
         "{subpartitions} subpartitions need a local pool with as many required segments, but {pool:?} has {required}"
     )]
@@ -65,7 +77,7 @@ pub enum WriteError {
         /// Required segments of the pool.
         required: u32,
     },
-    /// The selector named a subpartition that does not exist. Nothing was written.
+    /// The selector named a subpartition that does not exist: correct it. Nothing was written.
     #[error("the selector chose subpartition {chosen} of {subpartitions}")]
     NoSuchSubpartition {
         /// What it chose.
@@ -83,6 +95,7 @@ impl ResultPartition {
             subpartitions: senders.into_iter().map(ResultSubpartition::new).collect(),
             broadcast: None,
             broadcast_told: 0,
+            gone: None,
             scratch: Vec::new(),
             ended: false,
             records: 0,
@@ -90,13 +103,13 @@ impl ResultPartition {
         }
     }
 
-    /// Number of subpartitions.
+    /// Number of subpartitions. Never changes.
     #[must_use]
     pub fn subpartitions(&self) -> usize {
         self.subpartitions.len()
     }
 
-    /// The pool the segments come from.
+    /// The pool the segments come from, for its name and numbers.
     #[must_use]
     pub fn pool(&self) -> &LocalBufferPool {
         &self.pool
@@ -138,7 +151,7 @@ impl ResultPartition {
         self.emit_in_pieces(record, len, Some(to))
     }
 
-    /// Writes `record` to all subpartitions, serialized once.
+    /// Writes `record` to all subpartitions, serialized once. If a reader is gone, the others get the record all the same.
     pub(super) fn broadcast<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
         let len = record.serialized_len();
         if let Some(builder) = &mut self.broadcast
@@ -146,12 +159,17 @@ impl ResultPartition {
         {
             self.records += 1;
             self.bytes += len as u64;
-            return Ok(());
+        } else {
+            self.emit_in_pieces(record, len, None)?;
         }
-        self.emit_in_pieces(record, len, None)
+        // Only now: who is there has got all of it.
+        self.gone.map_or(Ok(()), |subpartition| Err(WriteError::Released { subpartition }))
     }
 
     /// Writes a record that does not fit into the open segment, if there is one. `None` means to all.
+    ///
+    /// A record that spans segments is copied once more by the reader. So one that fits into a new segment gets it, if
+    /// that spares no more than a sixteenth of the old one.
     #[cold]
     fn emit_in_pieces<R: SerializeRecord + ?Sized>(
         &mut self,
@@ -163,6 +181,18 @@ impl ResultPartition {
             return Err(WriteError::TooLarge { len });
         }
         self.check_reader(to)?;
+        let segment = self.pool.segment_size();
+        if LENGTH_BYTES + len <= segment {
+            if self.remaining(to).is_some_and(|rest| rest <= segment / SPARED) {
+                self.finish(to);
+                self.check_reader(to)?;
+            }
+            if write_whole(self.open(to)?, record, len) {
+                self.records += 1;
+                self.bytes += len as u64;
+                return Ok(());
+            }
+        }
         let length = (len as u32).to_be_bytes();
         if let Some(bytes) = record.as_bytes() {
             self.append(&length, to)?;
@@ -188,22 +218,32 @@ impl ResultPartition {
             bytes = &bytes[n..];
             builder.commit();
             if builder.is_full() {
-                match to {
-                    Some(to) => self.subpartitions[to].finish(),
-                    None => self.finish_broadcast(),
-                }
+                self.finish(to);
                 self.check_reader(to)?;
             }
         }
         Ok(())
     }
 
+    /// Bytes that the open segment has left.
+    fn remaining(&self, to: Option<usize>) -> Option<usize> {
+        let open = to.map_or(&self.broadcast, |to| &self.subpartitions[to].open);
+        open.as_ref().map(BufferBuilder::remaining)
+    }
+
+    fn finish(&mut self, to: Option<usize>) {
+        match to {
+            Some(to) => self.subpartitions[to].finish(),
+            None => self.finish_broadcast(),
+        }
+    }
+
+    /// Whether there is any point in writing to one subpartition. (What goes to all goes to whoever is there.)
     fn check_reader(&self, to: Option<usize>) -> Result<(), WriteError> {
-        let gone = match to {
-            Some(to) => self.subpartitions[to].released.then_some(to),
-            None => self.subpartitions.iter().position(|subpartition| subpartition.released),
-        };
-        gone.map_or(Ok(()), |subpartition| Err(WriteError::Released { subpartition }))
+        match to.filter(|&to| self.subpartitions[to].is_released()) {
+            Some(subpartition) => Err(WriteError::Released { subpartition }),
+            None => Ok(()),
+        }
     }
 
     /// The open segment of a subpartition, or of all; takes a new one if there is none. Blocking, on the pool.
@@ -219,6 +259,7 @@ impl ResultPartition {
         }
         if self.broadcast.is_none() {
             self.subpartitions.iter_mut().for_each(ResultSubpartition::finish); // what was written to one comes first
+            self.gone = self.subpartitions.iter().position(ResultSubpartition::is_released);
             let mut builder = self.pool.request()?.into_builder();
             for subpartition in &mut self.subpartitions {
                 subpartition.add(builder.create_consumer());
@@ -241,10 +282,10 @@ impl ResultPartition {
     fn finish_broadcast(&mut self) {
         if let Some(builder) = self.broadcast.take() {
             builder.finish();
-            for subpartition in &mut self.subpartitions {
+            for subpartition in &self.subpartitions {
                 subpartition.sender().set_open(false);
-                subpartition.tell();
             }
+            self.tell_all();
         }
     }
 
@@ -253,7 +294,7 @@ impl ResultPartition {
         if let Some(builder) = &self.broadcast {
             if builder.written() != self.broadcast_told {
                 self.broadcast_told = builder.written();
-                self.subpartitions.iter_mut().for_each(ResultSubpartition::tell);
+                self.tell_all();
             }
         } else {
             self.subpartitions.iter_mut().for_each(ResultSubpartition::flush);
@@ -262,7 +303,21 @@ impl ResultPartition {
 
     /// Tells the reader of subpartition `of`. Lock-free.
     pub(super) fn flush_one(&mut self, of: usize) {
-        self.subpartitions[of].flush();
+        if self.broadcast.is_some() {
+            self.flush(); // one segment is open for all
+        } else {
+            self.subpartitions[of].flush();
+        }
+    }
+
+    /// Tells all readers that there is something, and notes who is gone.
+    fn tell_all(&mut self) {
+        for (index, subpartition) in self.subpartitions.iter_mut().enumerate() {
+            subpartition.tell();
+            if subpartition.is_released() {
+                self.gone.get_or_insert(index);
+            }
+        }
     }
 
     /// Sends the end, or the failure, behind everything that was written. Once.
@@ -300,14 +355,9 @@ fn write_whole<R: SerializeRecord + ?Sized>(builder: &mut BufferBuilder, record:
     true
 }
 
-/// The writer was dropped before it was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the producer went away before it ended its partition")]
-struct Abandoned;
-
 impl Drop for ResultPartition {
     fn drop(&mut self) {
-        self.end(&Event::Failed(std::sync::Arc::new(Abandoned)));
+        self.end(&Event::abandoned());
     }
 }
 

@@ -15,14 +15,37 @@ pub enum Target {
 
 /// Chooses the subpartition of each record. Statically dispatched: the choice is compiled into the writer.
 ///
+/// # Examples
+/// ```
+/// use forebay::partition::{ChannelSelector, Target};
+/// /// Alarms to all, other lines to the subpartition of their level.
+/// struct ByLevel;
+/// impl ChannelSelector<str> for ByLevel {
+///     fn select(&mut self, line: &str, channels: usize) -> Target {
+///         match line.as_bytes().first() {
+///             Some(b'!') => Target::All,
+///             Some(level) => Target::One(usize::from(*level) % channels),
+///             None => Target::One(0),
+///         }
+///     }
+/// }
+/// assert_eq!(ByLevel.select("! on fire", 4), Target::All);
+/// ```
+///
 /// # Source
 /// Flink's `ChannelSelector`.
 pub trait ChannelSelector<R: ?Sized> {
-    /// Where `record` goes, of `channels` subpartitions (at least 1).
+    /// Where `record` goes, of `channels` subpartitions. Called once for each record, in the writer's thread.
+    ///
+    /// There is at least one channel, unless the writer was joined to no consumer at all. A channel that does not exist
+    /// is refused with [`WriteError::NoSuchSubpartition`](super::WriteError::NoSuchSubpartition).
     fn select(&mut self, record: &R, channels: usize) -> Target;
 }
 
 /// All to the first subpartition.
+///
+/// # Source
+/// Flink's `ForwardPartitioner`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Forward;
 
@@ -52,6 +75,9 @@ impl<R: ?Sized> ChannelSelector<R> for RoundRobin {
 }
 
 /// Each record to all, serialized once.
+///
+/// # Source
+/// Flink's `BroadcastPartitioner`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Broadcast;
 
@@ -62,13 +88,21 @@ impl<R: ?Sized> ChannelSelector<R> for Broadcast {
     }
 }
 
-/// All records of a key to one subpartition: the one Flink's `keyBy` would choose for the same text.
+/// All records of a key to one subpartition: the one Flink's `keyBy` would choose for the same text, at the default
+/// maximum parallelism.
 ///
+/// # Examples
 /// ```
 /// use forebay::partition::{ChannelSelector, HashByKey, Target};
 /// let mut by_first_field = HashByKey::new(|row: &str| row.split(',').next().unwrap_or("").as_bytes());
 /// assert_eq!(by_first_field.select("UA,1545,N14228", 4), Target::One(1));
 /// ```
+///
+/// # Panics
+/// [`select`](ChannelSelector::select) does if there is no channel.
+///
+/// # Source
+/// Flink's `KeyGroupStreamPartitioner`; see [`KeyGroups`].
 #[derive(Clone, Copy)]
 pub struct HashByKey<F> {
     key: F,
@@ -76,7 +110,8 @@ pub struct HashByKey<F> {
 }
 
 impl<F> HashByKey<F> {
-    /// `key` gives the bytes of a record's key: text in UTF-8, hashed as Java hashes the string.
+    /// `key` gives the bytes of a record's key: text in UTF-8, hashed as Java hashes the string. Bytes that are no
+    /// UTF-8 are hashed one by one.
     pub fn new<R: ?Sized>(key: F) -> Self
     where
         F: Fn(&R) -> &[u8],
@@ -91,7 +126,7 @@ impl<R: ?Sized, F: Fn(&R) -> &[u8]> ChannelSelector<R> for HashByKey<F> {
         let groups = match self.groups {
             Some((of, groups)) if of == channels => groups,
             _ => {
-                let groups = KeyGroups::new(channels as u32);
+                let groups = KeyGroups::new(channels.max(1) as u32);
                 self.groups = Some((channels, groups));
                 groups
             }

@@ -16,7 +16,7 @@ pub(super) struct ResultSubpartition {
     pub(super) open: Option<BufferBuilder>,
     /// Bytes of the open segment that the reader was told of.
     told: usize,
-    pub(super) released: bool,
+    released: bool,
 }
 
 impl ResultSubpartition {
@@ -58,6 +58,11 @@ impl ResultSubpartition {
             self.told = builder.written();
             self.tell();
         }
+    }
+
+    /// Whether the reader was found to be gone.
+    pub(super) fn is_released(&self) -> bool {
+        self.released
     }
 
     /// Tells the reader that there is something.

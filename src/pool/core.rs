@@ -1,4 +1,5 @@
 //! What all local pools of a network pool share.
+#![allow(clippy::disallowed_types, reason = "of a statistic, which decides nothing; models need not explore it")]
 
 use std::{
     collections::BTreeMap,
@@ -22,9 +23,7 @@ pub(crate) struct Core {
     pub(crate) quota: Quota,
     pub(crate) waiters: Waiters,
     pub(crate) registry: Mutex<Registry>,
-    /// The most segments that were away from the depot at once. A statistic: std's, not the shim's, so that models do
-    /// not spend their steps on it.
-    #[allow(clippy::disallowed_types, reason = "see above")]
+    /// The most segments that were away from the depot at once.
     most_in_use: Counter,
 }
 

@@ -48,6 +48,8 @@ impl Depot {
 
 #[cfg(forebay_loom)]
 mod model {
+    #![allow(clippy::disallowed_types, reason = "of `len`, which is a snapshot")]
+
     use std::sync::atomic::{AtomicUsize as Counter, Ordering::Relaxed};
 
     use crate::sync::{AtomicBool, Ordering};
@@ -56,8 +58,7 @@ mod model {
     pub(super) struct Queue {
         /// For each index, whether it is here.
         here: Box<[AtomicBool]>,
-        /// For `len` alone, which is a snapshot: std's, so that models do not spend their steps on it.
-        #[allow(clippy::disallowed_types, reason = "see above")]
+        /// For `len` alone: std's, so that models do not spend their steps on it.
         len: Counter,
     }
 

@@ -12,11 +12,12 @@ pub enum PoolError {
     /// The memory could not be mapped as asked for; the error says what the system refused and what to do.
     #[error(transparent)]
     Arena(#[from] ArenaError),
-    /// The segments are promised to other pools. Lower `required` here or there, or give the network pool more segments.
+    /// The segments are promised to other pools. Lower `required` here or there, or give the network pool more
+    /// segments.
     #[error(
         "insufficient buffers: pool {name:?} requires {required} segments, but of {total} only {available} are not \
          promised to other pools{}; lower `required` to {available}, or give the network pool {} segments",
-        list(.holders), .total + (.required - .available)
+        list(.holders), u64::from(*.total) + u64::from(*.required - *.available)
     )]
     Insufficient {
         /// The pool that was to be made.
@@ -30,7 +31,7 @@ pub enum PoolError {
         /// Who was promised the others.
         holders: Vec<Holder>,
     },
-    /// The maximum is below the required number.
+    /// The maximum is below the required number. Raise the one or lower the other.
     #[error("pool {name:?} has a maximum of {maximum} segments, but requires {required}; raise `maximum`")]
     MaximumBelowRequired {
         /// The pool that was to be made.
@@ -40,7 +41,7 @@ pub enum PoolError {
         /// Segments, at most.
         maximum: u32,
     },
-    /// The pool could never lend a segment.
+    /// The pool could never lend a segment. Give it a maximum.
     #[error("pool {name:?} has a maximum of 0 segments, so every request would fail; set `required` or `maximum`")]
     Nothing {
         /// The pool that was to be made.
@@ -56,7 +57,7 @@ pub struct Holder {
     pub name: String,
     /// Segments that are its own.
     pub required: u32,
-    /// Segments it may have at most.
+    /// Segments it may have lent out at most; `u32::MAX` for no limit.
     pub maximum: u32,
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     buffer::{Buffer, BufferMut, lend::Lender, table::FreeSegment},
-    lockfree::wait::{block_on, deadline_after},
+    lockfree::wait::{block_on, deadline_after, spin},
     sync::Arc,
 };
 
@@ -23,6 +23,26 @@ use crate::{
 /// buffers are out is fine: they stay valid, and each goes to the network pool when it comes back.
 ///
 /// See the [module](super) for where a request looks, and for the progress of each operation.
+///
+/// # Examples
+/// ```
+/// use forebay::pool::{NetworkBufferPool, RequestError};
+/// let network = NetworkBufferPool::builder().segments(8).build()?;
+/// let mut parser = network.local_pool("parser").required(2).maximum(3).build()?;
+///
+/// let own = [parser.try_request()?, parser.try_request()?]; // the guaranteed part
+/// let borrowed = parser.try_request()?; // of the surplus of 6
+/// assert_eq!(parser.try_request().unwrap_err(), RequestError::Exhausted, "the maximum");
+///
+/// std::thread::spawn(move || drop(own)).join().unwrap(); // they come home from there
+/// drop(borrowed); // and this one goes back to the network pool
+/// assert_eq!(parser.lent(), 0);
+/// assert_eq!((network.usage().surplus, network.in_use()), (6, 2), "the guaranteed part is kept");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Source
+/// Flink's `LocalBufferPool`; the stash is DPDK's per-lcore mempool cache.
 pub struct LocalBufferPool {
     core: Arc<Core>,
     lender: Lender,
@@ -38,10 +58,30 @@ pub struct LocalBufferPool {
 }
 
 impl LocalBufferPool {
-    /// Takes one free segment, or says at once that there is none. Never blocks, never allocates.
+    /// Takes one free segment, or says at once that there is none. Waits for no segment, allocates nothing.
+    ///
+    /// Wait-free from the stash and from what came back, else lock-free; see the [module](super). O(1), and one step more
+    /// for each segment that came back since the last look.
     ///
     /// # Errors
-    /// [`RequestError::Exhausted`]: every segment this pool may use is lent out; one may come back at any moment.
+    /// [`RequestError::Exhausted`]: every segment this pool may use is lent out, or on its way back. One may come back
+    /// at any moment: do something else, or wait with [`request`](Self::request) or
+    /// [`poll_request`](Self::poll_request).
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::pool::{NetworkBufferPool, RequestError};
+    /// # let pool = NetworkBufferPool::builder().segments(1).build()?;
+    /// let mut local = pool.local_pool("task").required(1).build()?;
+    /// let buffer = local.try_request()?;
+    /// assert_eq!(local.try_request().unwrap_err(), RequestError::Exhausted);
+    /// drop(buffer); // the segment goes home
+    /// assert!(local.try_request().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Source
+    /// Flink's `LocalBufferPool.requestMemorySegment`.
     #[inline]
     pub fn try_request(&mut self) -> Result<BufferMut, RequestError> {
         match self.stash.pop() {
@@ -52,9 +92,7 @@ impl LocalBufferPool {
 
     /// The stash is empty.
     fn request_elsewhere(&mut self) -> Result<BufferMut, RequestError> {
-        let stash = &mut self.stash;
-        self.lender.collect(|segment| stash.push(segment)); // never over `required`, the stash's capacity
-        self.stash.reverse(); // the most recent came first, and goes on top
+        self.collect();
         if let Some(segment) = self.stash.pop() {
             return Ok(self.lender.lend(segment));
         }
@@ -81,7 +119,17 @@ impl LocalBufferPool {
         Err(RequestError::Exhausted)
     }
 
-    /// Takes one free segment, waiting for one if need be. Blocking, on the return of a segment.
+    /// Takes the own segments that came back into the stash.
+    fn collect(&mut self) {
+        let (before, stash) = (self.stash.len(), &mut self.stash);
+        self.lender.collect(|segment| stash.push(segment)); // never over `required`, the stash's capacity
+        stash[before..].reverse(); // the most recent came first, and goes on top
+    }
+
+    /// Takes one free segment, waiting for one if need be. Blocking, on the return of a segment: tries a few times,
+    /// then parks the thread.
+    ///
+    /// Waits for ever if the segments are held by whoever calls. [`request_timeout`](Self::request_timeout) does not.
     ///
     /// # Errors
     /// None today; the type leaves room for pools that fail.
@@ -89,10 +137,25 @@ impl LocalBufferPool {
         self.request_until(None)
     }
 
-    /// Takes one free segment, waiting at most `timeout` for one. Blocking.
+    /// Takes one free segment, waiting at most `timeout` for one. Blocking, as [`request`](Self::request).
     ///
     /// # Errors
-    /// [`RequestError::TimedOut`]: none came back in time.
+    /// [`RequestError::TimedOut`]: none came back in time. Try again, or look who holds them:
+    /// [`NetworkBufferPool::usage`](super::NetworkBufferPool::usage).
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::pool::{NetworkBufferPool, RequestError};
+    /// # use std::time::Duration;
+    /// # let pool = NetworkBufferPool::builder().segments(1).build()?;
+    /// let mut local = pool.local_pool("task").required(1).build()?;
+    /// let held = local.request()?;
+    /// assert_eq!(local.request_timeout(Duration::from_millis(1)).unwrap_err(), RequestError::TimedOut);
+    /// let returning = std::thread::spawn(move || drop(held));
+    /// assert!(local.request_timeout(Duration::from_secs(10)).is_ok());
+    /// # returning.join().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn request_timeout(&mut self, timeout: Duration) -> Result<BufferMut, RequestError> {
         self.request_until(deadline_after(timeout))
     }
@@ -102,15 +165,28 @@ impl LocalBufferPool {
             return Ok(buffer);
         }
         let since = Instant::now();
-        let result = block_on(deadline, |context| self.poll_request(context));
+        let result = spin(|| self.try_request().ok().map(Ok))
+            .or_else(|| block_on(deadline, |context| self.poll_request(context)))
+            .unwrap_or(Err(RequestError::TimedOut));
         self.blocked += since.elapsed();
-        result.unwrap_or(Err(RequestError::TimedOut))
+        result
     }
 
-    /// Takes one free segment, or arranges for the waker to be woken when there may be one.
+    /// Takes one free segment, or arranges for the waker to be woken when there may be one: poll again then.
+    ///
+    /// Does not wait for a segment; to leave the waker it may take the lock of the waiting list. Only the waker of the
+    /// last call counts. The time until the next call is not part of [`blocked`](Self::blocked).
     ///
     /// # Errors
     /// As [`request`](Self::request).
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::{buffer::BufferMut, pool::{LocalBufferPool, RequestError}};
+    /// async fn request(local: &mut LocalBufferPool) -> Result<BufferMut, RequestError> {
+    ///     std::future::poll_fn(|context| local.poll_request(context)).await
+    /// }
+    /// ```
     pub fn poll_request(&mut self, context: &mut Context<'_>) -> Poll<Result<BufferMut, RequestError>> {
         loop {
             if let Ok(buffer) = self.try_request() {
@@ -132,7 +208,22 @@ impl LocalBufferPool {
     }
 
     /// Gives a buffer back on the owner's side: for an own segment with no other handle no atomic read-modify-write at
-    /// all, else like dropping it. Wait-free, or as drop.
+    /// all, else like dropping it (a buffer of another pool too). Wait-free, or as drop.
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::pool::NetworkBufferPool;
+    /// # let pool = NetworkBufferPool::builder().segments(2).build()?;
+    /// let mut local = pool.local_pool("task").required(2).build()?;
+    /// let buffer = local.try_request()?;
+    /// let address = buffer.as_ptr();
+    /// local.recycle(buffer);
+    /// assert_eq!(local.try_request()?.as_ptr(), address, "still warm in cache");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Source
+    /// DPDK's `rte_mempool_put` into the core's own cache.
     #[inline]
     pub fn recycle(&mut self, buffer: impl Into<Buffer>) {
         match self.lender.take_back(buffer.into()) {
@@ -141,39 +232,40 @@ impl LocalBufferPool {
         }
     }
 
-    /// Segments lent out at this moment. May shrink at any moment.
+    /// Segments lent out at this moment, own and borrowed. May shrink at any moment, and grows only by requests.
+    /// Wait-free; takes in what came back, hence `&mut`.
     #[must_use]
     pub fn lent(&mut self) -> u32 {
-        let stash = &mut self.stash;
-        self.lender.collect(|segment| stash.push(segment));
+        self.collect();
         (self.lender.own_out() + self.lender.borrowed_out()) as u32
     }
 
-    /// The name it was given.
+    /// The name it was given. Wait-free.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Segments that are its own.
+    /// Segments that are its own. Never changes. Wait-free.
     #[must_use]
     pub fn required(&self) -> u32 {
         self.required
     }
 
-    /// Segments it may have lent out at most.
+    /// Segments it may have lent out at most. Never changes. Wait-free.
     #[must_use]
     pub fn maximum(&self) -> u32 {
         self.maximum
     }
 
-    /// Bytes in each segment.
+    /// Bytes in each segment. Never changes. Wait-free.
     #[must_use]
     pub fn segment_size(&self) -> usize {
         self.lender.table().segment_size()
     }
 
     /// The time that [`request`](Self::request) and [`request_timeout`](Self::request_timeout) have waited, in all.
+    /// Wait-free.
     #[must_use]
     pub fn blocked(&self) -> Duration {
         self.blocked
@@ -207,7 +299,8 @@ impl fmt::Debug for LocalBufferPool {
     }
 }
 
-/// Settings of a [`LocalBufferPool`]. See [`NetworkBufferPool::local_pool`](super::NetworkBufferPool::local_pool).
+/// Settings of a [`LocalBufferPool`], from [`NetworkBufferPool::local_pool`](super::NetworkBufferPool::local_pool). Set
+/// [`required`](Self::required), [`maximum`](Self::maximum) or both.
 #[derive(Debug)]
 #[must_use = "call `build`"]
 pub struct LocalBufferPoolBuilder {
@@ -223,6 +316,12 @@ impl LocalBufferPoolBuilder {
     }
 
     /// Segments that nobody else can take (M3). 0 unless told otherwise.
+    ///
+    /// Once used, a segment of this part stays with the pool, lent or free, until the pool is dropped. Those that
+    /// others have borrowed by the time the pool is made come to it before anybody else, as they are returned.
+    ///
+    /// A pool that a [`ResultPartition`](crate::partition::ResultPartition) writes from needs as many as that has
+    /// subpartitions.
     pub fn required(mut self, segments: u32) -> Self {
         self.required = segments;
         self
@@ -239,7 +338,18 @@ impl LocalBufferPoolBuilder {
     ///
     /// # Errors
     /// * [`PoolError::Insufficient`]: more is required than is not promised yet; the error says to whom, and what fits.
-    /// * [`PoolError::MaximumBelowRequired`], [`PoolError::Nothing`]: the settings contradict each other.
+    /// * [`PoolError::MaximumBelowRequired`], [`PoolError::Nothing`]: the settings contradict each other: correct them.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::pool::{NetworkBufferPool, PoolError};
+    /// let network = NetworkBufferPool::builder().segments(8).build()?;
+    /// let sorter = network.local_pool("sorter").required(6).build()?;
+    /// let error = network.local_pool("parser").required(3).build().unwrap_err();
+    /// assert!(matches!(error, PoolError::Insufficient { available: 2, .. }));
+    /// assert!(error.to_string().contains(r#""sorter" requires 6"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
     /// Never: the mutex it takes is not held across anything that panics.

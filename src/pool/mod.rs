@@ -11,7 +11,7 @@
 //!
 //! A [`LocalBufferPool`] belongs to the one task that requests. It has a *required* number of segments that nobody else
 //! can take (M3), and may borrow from the common surplus up to its *maximum*. Borrowing and giving back are a bounded
-//! number of additions to one counter ([`quota`]); no step is repeated until it succeeds.
+//! number of additions to one counter (`quota`); no step is repeated until it succeeds.
 //!
 //! A request takes, in this order: the segment returned last (still warm in cache) from the stash; what other threads
 //! returned; a segment of the required part that was never used; a borrowed one.
@@ -20,9 +20,11 @@
 //! |---|---|
 //! | [`LocalBufferPool::try_request`], hit in the stash or inbox | wait-free |
 //! | the same, from the depot | lock-free, in crossbeam's loose sense: it may wait for a thread that was suspended inside a push |
-//! | drop of a buffer on any thread | lock-free; a borrowed one as above, and takes a lock if somebody waits for the surplus |
+//! | the same, when another pool was faster with the last surplus segment | as above, and takes the lock of the waiting list if somebody waits |
+//! | drop of a buffer on any thread | lock-free; a borrowed one as from the depot, and takes the lock of the waiting list if somebody waits |
 //! | [`LocalBufferPool::recycle`] by the owner, own segment | wait-free |
-//! | [`LocalBufferPool::request`], [`LocalBufferPool::poll_request`] | waits for a return |
+//! | [`LocalBufferPool::request`] | blocking, on the return of a segment: a few attempts, then parks the thread |
+//! | [`LocalBufferPool::poll_request`] | as [`LocalBufferPool::try_request`]; when it finds nothing takes the lock of the waiting list |
 //! | creating and dropping pools, [`NetworkBufferPool::usage`] | blocking, on one mutex of the control plane |
 //!
 //! # Source

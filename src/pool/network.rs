@@ -16,9 +16,12 @@ use crate::{
 /// All buffer memory of a process: one mapping, divided into segments, from which [local pools](super::LocalBufferPool)
 /// are made.
 ///
-/// A cheap handle: clones are the same pool. The memory is unmapped when the last handle, local pool and buffer is gone,
-/// in whatever order.
+/// A cheap handle: clones are the same pool. The memory is unmapped when the last handle, local pool and buffer is
+/// gone, in whatever order.
 ///
+/// It lends nothing itself: what is requested and returned all day goes through local pools, one for each task.
+///
+/// # Examples
 /// ```
 /// use forebay::pool::NetworkBufferPool;
 /// let pool = NetworkBufferPool::builder().segments(64).build()?; // 2 MiB, mapped once
@@ -28,51 +31,68 @@ use crate::{
 /// assert_eq!(pool.usage().in_use, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Source
+/// Flink's `NetworkBufferPool`.
 #[derive(Clone)]
 pub struct NetworkBufferPool {
     core: Arc<Core>,
 }
 
 impl NetworkBufferPool {
-    /// 2,048 segments of 32 KiB, unless told otherwise.
+    /// The settings to start from: 2,048 segments of 32 KiB (64 MiB), and no special requests to the system.
     pub fn builder() -> NetworkBufferPoolBuilder {
         NetworkBufferPoolBuilder { arena: ArenaOptions::new(2048) }
     }
 
-    /// A local pool for one task. `name` appears in errors and in [`usage`](Self::usage).
+    /// The settings of a local pool for one task. `name` appears in errors and in [`usage`](Self::usage); it need not
+    /// be unique.
     pub fn local_pool(&self, name: impl Into<String>) -> LocalBufferPoolBuilder {
         LocalBufferPoolBuilder::new(self.core.clone(), name.into())
     }
 
-    /// Number of segments, lent or not.
+    /// Number of segments, lent or not. Never changes. Wait-free.
     #[must_use]
     pub fn segments(&self) -> u32 {
         self.core.table.segments()
     }
 
-    /// Bytes in each segment.
+    /// Bytes in each segment. Never changes. Wait-free.
     #[must_use]
     pub fn segment_size(&self) -> usize {
         self.core.table.segment_size()
     }
 
-    /// Segments away from the common depot at this moment: lent out, or kept by local pools for their next request.
+    /// Segments away from the common depot at this moment: lent out, or kept by local pools for their next request. May
+    /// change at any moment. Lock-free.
     #[must_use]
     pub fn in_use(&self) -> u32 {
         self.core.in_use()
     }
 
-    /// The highest [`in_use`](Self::in_use) there was. A local pool keeps what it has used, so this is the sum of what
-    /// the pools needed at their own busiest moments.
+    /// The highest [`in_use`](Self::in_use) there was. A local pool keeps what it has used of its required part, so of
+    /// pools that do not borrow this is the sum of what each needed at its own busiest moment. Wait-free.
     #[must_use]
     pub fn most_in_use(&self) -> u32 {
         self.core.most_in_use()
     }
 
-    /// Who was promised how much, and what is left. Blocking, on creating and dropping of pools only.
+    /// Who was promised how much, and what is left: one snapshot for people and metrics. Blocking, on creating and
+    /// dropping of pools only. The numbers are read one after the other, while requests go on.
     ///
     /// # Panics
     /// Never: the mutex it takes is not held across anything that panics.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::pool::NetworkBufferPool;
+    /// let pool = NetworkBufferPool::builder().segments(8).build()?;
+    /// let _sorter = pool.local_pool("sorter").required(6).build()?;
+    /// let usage = pool.usage();
+    /// assert_eq!((usage.segments, usage.in_use, usage.surplus), (8, 0, 2));
+    /// assert_eq!(usage.pools[0].to_string(), r#""sorter" requires 6"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn usage(&self) -> Usage {
         let registry = self.core.registry.lock().expect("no panic while it is held");
@@ -102,9 +122,9 @@ impl fmt::Debug for NetworkBufferPool {
 pub struct Usage {
     /// All segments.
     pub segments: u32,
-    /// Segments away from the depot.
+    /// Segments away from the depot: [`NetworkBufferPool::in_use`].
     pub in_use: u32,
-    /// The most there were.
+    /// The most there were: [`NetworkBufferPool::most_in_use`].
     pub most_in_use: u32,
     /// Segments that may be borrowed by any pool; below zero while pools that have borrowed owe them to others.
     pub surplus: i64,
@@ -112,7 +132,8 @@ pub struct Usage {
     pub pools: Vec<Holder>,
 }
 
-/// Settings of a [`NetworkBufferPool`]. See [`NetworkBufferPool::builder`].
+/// Settings of a [`NetworkBufferPool`], from [`NetworkBufferPool::builder`]. What the requests to the system mean, and
+/// where they are to be had, is told at [`ArenaOptions`].
 #[derive(Debug, Clone)]
 #[must_use = "call `build`"]
 pub struct NetworkBufferPoolBuilder {
@@ -120,7 +141,8 @@ pub struct NetworkBufferPoolBuilder {
 }
 
 impl NetworkBufferPoolBuilder {
-    /// Number of segments, at least 1. Together with the segment size this bounds the buffer memory (M2).
+    /// Number of segments, at least 1. Together with the segment size this bounds the buffer memory (M2); besides, each
+    /// takes 64 bytes of heap for its header, and a few for its place in the depot.
     pub fn segments(mut self, segments: u32) -> Self {
         self.arena.segments = segments;
         self
@@ -156,11 +178,14 @@ impl NetworkBufferPoolBuilder {
         self
     }
 
-    /// Maps the memory.
+    /// Maps the memory. Blocking, on the system.
     ///
     /// # Errors
-    /// [`PoolError::Arena`]: a setting is out of range, or the system refused the mapping or one of the options. Nothing
-    /// stays mapped.
+    /// [`PoolError::Arena`]: a setting is out of range, or the system refused the mapping or one of the options. The
+    /// error says which and what to do. Nothing stays mapped.
+    ///
+    /// # Panics
+    /// If there are more than 2³² − 4 segments.
     pub fn build(self) -> Result<NetworkBufferPool, PoolError> {
         let table = SegmentTable::new(Arena::new(&self.arena)?);
         Ok(NetworkBufferPool { core: Arc::new(Core::new(table)) })

@@ -2,8 +2,12 @@
 
 /// A value that can be written as one record.
 ///
+/// There are implementations for bytes, text, numbers (big-endian) and `bool`; a type of your own says how many bytes
+/// it takes and puts them where it is told, which is the segment itself if the record fits there.
+///
+/// # Examples
 /// ```
-/// use forebay::record::SerializeRecord;
+/// use forebay::record::{DecodeError, DeserializeRecord, SerializeRecord};
 /// struct Point { x: u32, y: u32 }
 /// impl SerializeRecord for Point {
 ///     fn serialized_len(&self) -> usize { 8 }
@@ -12,13 +16,27 @@
 ///         dst[4..].copy_from_slice(&self.y.to_be_bytes());
 ///     }
 /// }
+/// impl DeserializeRecord<'_> for Point {
+///     fn deserialize(bytes: &[u8]) -> Result<Self, DecodeError> {
+///         let both = u64::deserialize(bytes)?; // 8 bytes, or an error that says so
+///         Ok(Self { x: (both >> 32) as u32, y: both as u32 })
+///     }
+/// }
+/// let mut bytes = [0; 8];
+/// Point { x: 1, y: 2 }.serialize_into(&mut bytes);
+/// assert_eq!(Point::deserialize(&bytes)?.y, 2);
+/// # Ok::<(), DecodeError>(())
 /// ```
+///
+/// # Source
+/// Flink's `TypeSerializer.serialize`, which knows the length only afterwards and so writes to a buffer aside first.
 pub trait SerializeRecord {
-    /// Bytes the value takes, exactly.
+    /// Bytes the value takes, exactly: [`serialize_into`](Self::serialize_into) gets so many. Asked once for each
+    /// record.
     fn serialized_len(&self) -> usize;
 
     /// Writes the value into `dst`, which is [`serialized_len`](Self::serialized_len) long: part of the segment if the
-    /// record fits there. What `dst` held before is unspecified.
+    /// record fits there. What `dst` held before is unspecified: bytes left unwritten are sent as they are.
     fn serialize_into(&self, dst: &mut [u8]);
 
     /// The bytes, if the value has them in one piece already: then a record that spans segments is copied from there,
@@ -30,15 +48,22 @@ pub trait SerializeRecord {
 }
 
 /// A value that can be read from the bytes of one record, and may borrow from them.
+///
+/// See [`SerializeRecord`] for an example, and [`Record::deserialize`](crate::gate::Record::deserialize) for its use.
+///
+/// # Source
+/// Flink's `TypeSerializer.deserialize`.
 pub trait DeserializeRecord<'a>: Sized {
     /// Reads the value from `bytes`, all of them.
     ///
     /// # Errors
-    /// [`DecodeError`]: the bytes are no such value.
+    /// [`DecodeError`]: the bytes are no such value. An implementation must not panic on any bytes: they may come from
+    /// outside.
     fn deserialize(bytes: &'a [u8]) -> Result<Self, DecodeError>;
 }
 
-/// Why a [`DeserializeRecord`] refused its bytes.
+/// Why a [`DeserializeRecord`] refused its bytes. The stream is sound: the next record can be read. See that writer and
+/// reader mean the same type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -199,26 +224,26 @@ impl<'a> DeserializeRecord<'a> for bool {
 mod tests {
     use super::*;
 
-    fn round_trip<T>(value: T)
+    fn round_trip<T>(value: &T)
     where
         T: SerializeRecord + for<'a> DeserializeRecord<'a> + PartialEq + std::fmt::Debug,
     {
         let mut bytes = vec![0xAA; value.serialized_len()];
         value.serialize_into(&mut bytes);
-        assert_eq!(T::deserialize(&bytes).as_ref(), Ok(&value));
+        assert_eq!(T::deserialize(&bytes).as_ref(), Ok(value));
         bytes.push(0);
         assert!(matches!(T::deserialize(&bytes), Err(DecodeError::Length { .. })), "{value:?} with a byte too many");
     }
 
     #[test]
     fn numbers_come_back_and_a_wrong_length_is_refused() {
-        round_trip(0xA5_u8);
-        round_trip(-2_i16);
-        round_trip(0x0102_0304_u32);
-        round_trip(i64::MIN);
-        round_trip(u128::MAX / 3);
-        round_trip(1.5e300_f64);
-        round_trip(true);
+        round_trip(&0xA5_u8);
+        round_trip(&-2_i16);
+        round_trip(&0x0102_0304_u32);
+        round_trip(&i64::MIN);
+        round_trip(&(u128::MAX / 3));
+        round_trip(&1.5e300_f64);
+        round_trip(&true);
     }
 
     #[test]

@@ -10,8 +10,10 @@ use super::{LENGTH_BYTES, MAX_RECORD_BYTES};
 /// is copied into a buffer of the reader's own, which is reused for the next. That buffer grows as bytes arrive, never
 /// ahead of them, and never over the limit given: a length is untrusted input.
 ///
-/// Sans-io: knows neither channels nor pools.
+/// Sans-io: knows neither channels nor pools. [`RecordReader`](crate::gate::RecordReader) has one for each channel. All
+/// operations are wait-free but for the allocator, which is asked when a record that spans is longer than any before.
 ///
+/// # Examples
 /// ```
 /// use forebay::record::{Found, SpanningReader};
 /// let mut reader = SpanningReader::new(1024);
@@ -24,6 +26,9 @@ use super::{LENGTH_BYTES, MAX_RECORD_BYTES};
 /// assert_eq!(reader.spanning(), b"world");
 /// # Ok::<(), forebay::record::RecordError>(())
 /// ```
+///
+/// # Source
+/// Flink's `SpillingAdaptiveSpanningRecordDeserializer`, without the spilling: a limit stands in its place.
 #[derive(Debug)]
 pub struct SpanningReader {
     max_record: usize,
@@ -89,8 +94,8 @@ impl SpanningReader {
         }
     }
 
-    /// Looks for the next record in `input` from `*at` on, and moves `*at` behind it. `None` says that the input is used
-    /// up: what was left of it has been taken over, and the next call is with the next buffer, from 0 on.
+    /// Looks for the next record in `input` from `*at` on, and moves `*at` behind it. `None` says that the input is
+    /// used up: what was left of it has been taken over, and the next call is with the next buffer, from 0 on.
     ///
     /// # Errors
     /// [`RecordError::TooLarge`]. The reader stays at the record, so the error repeats.
@@ -113,13 +118,16 @@ impl SpanningReader {
         self.next_spanning(input, at)
     }
 
-    /// The bytes of the record that was found last, if it was [`Found::Spanning`].
+    /// The bytes of the record that was found last, if it was [`Found::Spanning`]; else unspecified.
     #[must_use]
     pub fn spanning(&self) -> &[u8] {
         &self.spanning
     }
 
-    /// The bytes of a record found in `input`.
+    /// The bytes of the record found last, which was found in `input`.
+    ///
+    /// # Panics
+    /// If `input` is another, shorter one.
     #[must_use]
     #[inline]
     pub fn bytes<'a>(&'a self, input: &'a [u8], found: &Found) -> &'a [u8] {
@@ -169,8 +177,8 @@ impl SpanningReader {
         Ok(Some(Found::Spanning))
     }
 
-    /// Room for `n` more bytes of a record of `len`: at least doubled, so that growing costs little, but no further than
-    /// the record goes.
+    /// Room for `n` more bytes of a record of `len`: at least doubled, so that growing costs little, but no further
+    /// than the record goes.
     fn make_room(&mut self, n: usize, len: usize) {
         let needed = self.spanning.len() + n;
         if needed > self.spanning.capacity() {

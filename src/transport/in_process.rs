@@ -10,9 +10,13 @@ use crate::{
 
 /// Joins producers and consumers all to all: a partition for each pool in `producers`, and `consumers` gates.
 ///
-/// Subpartition `c` of partition `p` is channel `p` of gate `c`. Hand each partition to its writing task and each gate to
-/// its reading task.
+/// Subpartition `c` of partition `p` is channel `p` of gate `c`. Hand each partition to its writing task and each gate
+/// to its reading task. A partition takes its segments from its pool, which needs as many required segments as there
+/// are consumers (or one, if all records are broadcast).
 ///
+/// Control plane: allocates a queue for each pair. An idle channel holds no segment.
+///
+/// # Examples
 /// ```
 /// use forebay::{gate::RecordReader, partition::{RecordWriter, RoundRobin}, pool::NetworkBufferPool};
 /// let pool = NetworkBufferPool::builder().segments(8).build()?;
@@ -26,6 +30,9 @@ use crate::{
 /// assert!(reader.next()?.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Source
+/// Flink's `LocalInputChannel`, with a queue of its own in place of a lock on the subpartition.
 ///
 /// # Panics
 /// If there are more than 2³² − 4 producers.

@@ -1,6 +1,6 @@
 //! How partitions and gates are joined.
 //!
-//! In process, a reader takes the very segments the writer filled, by reference count: [`in_process`].
+//! In process, a reader takes the very segments the writer filled, by reference count: [`in_process()`].
 #![forbid(unsafe_code)]
 
 mod in_process;
