@@ -19,7 +19,7 @@ fn join(segments: u32) -> (NetworkBufferPool, ResultPartition, InputGate) {
 }
 
 /// 2 threads, 2 segments: a record in place, then one that spans; the reader sleeps when it is ahead (R1, M4).
-/// Mutants: Q-F, Q-G, C1, C2, and telling the reader in `ResultSubpartition::finish`.
+/// Mutant: Q-F.
 #[test]
 fn writer_to_reader_with_two_segments() {
     loom::model(|| {
@@ -41,6 +41,7 @@ fn writer_to_reader_with_two_segments() {
 }
 
 /// 2 threads, 1 segment: the writer can go on only when the reader has given the segment back.
+/// Mutant: telling the reader in `ResultSubpartition::finish`.
 #[test]
 fn one_segment_goes_back_and_forth() {
     loom::model(|| {
@@ -58,7 +59,7 @@ fn one_segment_goes_back_and_forth() {
 }
 
 /// A flush shows what was written while the segment stays open. Nothing follows it, so a reader that overlooks it sleeps
-/// for ever (M4). Mutants: C1, C2, the second look in `InputChannel::poll`.
+/// for ever (M4). Mutants: telling the reader in `flush`, the wake in `Signal::announce`, the waker in `Signal::park`.
 #[test]
 fn a_flush_is_not_overlooked() {
     loom::model(|| {
@@ -77,6 +78,7 @@ fn a_flush_is_not_overlooked() {
 }
 
 /// Two flushes of one segment: the second may come while the reader looks for more after the first (M4).
+/// Mutants: C1, C2, the second look in `InputChannel::poll`.
 #[test]
 fn a_second_flush_is_not_overlooked() {
     loom::model(|| {
@@ -96,7 +98,7 @@ fn a_second_flush_is_not_overlooked() {
     });
 }
 
-/// Two writers, one gate: each channel announces itself, neither is forgotten. Mutants: I1, the link in `Inbox`.
+/// Two writers, one gate: each channel announces itself, neither is forgotten.
 #[test]
 fn two_channels_of_one_gate() {
     loom::model(|| {
@@ -125,7 +127,7 @@ fn two_channels_of_one_gate() {
 }
 
 /// The reader goes away while the writer waits for the segment it holds: the writer gets an error, and the segment comes
-/// home. Mutants: C3, the draining on either side.
+/// home.
 #[test]
 fn a_reader_that_goes_away_frees_its_writer() {
     loom::model(|| {
@@ -147,7 +149,7 @@ fn a_reader_that_goes_away_frees_its_writer() {
     });
 }
 
-/// The writer goes away without closing: the reader hears of it, and does not wait for ever.
+/// The writer goes away without closing: the reader hears of it, and does not wait for ever. Mutant: telling the reader in `Sender::send`.
 #[test]
 fn a_writer_that_goes_away_is_an_error() {
     loom::model(|| {
@@ -159,7 +161,7 @@ fn a_writer_that_goes_away_is_an_error() {
 }
 
 /// 3 threads: the flush timer tells the reader while the writer does. The channel stands in the gate's inbox at most
-/// once, and neither hides the other (R1, M4).
+/// once, and neither hides the other (R1, M4). Mutant: QUEUED ignored in `notify`.
 #[test]
 fn the_timer_flushes_beside_the_writer() {
     loom::model(|| {
@@ -179,7 +181,7 @@ fn the_timer_flushes_beside_the_writer() {
 
 /// 2 threads: the reader goes away while the writer tells it of its segments. The writer waits for the one that it has, and
 /// once it has heard, everything that was on the way is home: a borrowed segment is back in the depot.
-/// Mutants: C1, C3, the draining on either side.
+/// Mutants: C1, C3, the draining on either side, RELEASED ignored in `notify`.
 #[test]
 fn a_reader_that_goes_away_leaves_no_segment_behind() {
     loom::model(|| {
@@ -195,5 +197,29 @@ fn a_reader_that_goes_away_leaves_no_segment_behind() {
         drop(gates);
         writer.join().unwrap();
         assert_eq!(pool.in_use(), 0);
+    });
+}
+
+/// 2 threads: a broadcast segment is shown when it is full, and on a flush; nothing follows either (M4).
+/// Mutants: telling the readers in `finish_broadcast` and in `flush`.
+#[test]
+fn a_broadcast_is_not_overlooked() {
+    loom::model(|| {
+        let (_pool, partition, gate) = join(2);
+        let writing = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            writer.broadcast(&b"full"[..]).unwrap();
+            writer
+        });
+        let mut reader = RecordReader::new(gate, 8);
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"full");
+        let mut writer = writing.join().unwrap();
+        let writing = thread::spawn(move || {
+            writer.broadcast(&b""[..]).unwrap();
+            writer.flush();
+            writer
+        });
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"");
+        drop(writing.join().unwrap());
     });
 }

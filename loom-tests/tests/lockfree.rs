@@ -47,7 +47,7 @@ fn what_is_pushed_is_taken_once_and_whole() {
 }
 
 /// 3 threads, 1 push each. One push that finds the owner parked wakes it, sees what it did before, and none does if it
-/// did not park. Mutants: I1 Acquire, I4, PARKED ignored in `push` and in `push_quietly`.
+/// did not park. Mutants: I1 Acquire, I4, parking over what has arrived.
 #[test]
 fn one_push_wakes_a_parked_owner() {
     loom::model(|| {
@@ -74,7 +74,8 @@ fn one_push_wakes_a_parked_owner() {
     });
 }
 
-/// 2 threads: an index is either in what closing took, with what its pusher did, or still its pusher's. Mutants: I3, I1.
+/// 2 threads: an index is either in what closing took, with what its pusher did, or still its pusher's. Mutants: I3,
+/// CLOSED ignored in `push`.
 #[test]
 fn a_push_meets_the_closing() {
     loom::model(|| {
@@ -147,7 +148,7 @@ fn notified_by(notifiers: u32, wakes: u32) {
 }
 
 /// 2 threads, 1 registration at least and 1 wake: no wake is lost, and the cell is touched by one thread at a time.
-/// Mutants: K2, K3, K4, K5, the mark in `register`, the own wake when somebody is waking.
+/// Mutants: K2, K3, K4, the mark that `register` finds, the own wake when somebody is waking.
 #[test]
 fn one_wake_is_not_lost() {
     notified_by(1, 1);
@@ -159,7 +160,7 @@ fn two_wakes_of_one_thread_are_not_lost() {
     notified_by(1, 2);
 }
 
-/// 3 threads: notifiers that meet each other as well. Mutant: K4, K5.
+/// 3 threads: notifiers that meet each other as well. Mutant: K5.
 #[test]
 fn two_wakes_of_two_threads_are_not_lost() {
     notified_by(2, 1);
@@ -179,7 +180,7 @@ fn a_queue_keeps_order() {
     });
 }
 
-/// 2 threads: the consumer gives an empty block back while the producer needs one. Mutants: Q-S, Q-R, the reset.
+/// 2 threads: the consumer gives an empty block back while the producer needs one. Mutants: Q-S, Q-R, the reset of `filled`.
 #[test]
 fn an_empty_block_is_used_again() {
     loom::model(|| {

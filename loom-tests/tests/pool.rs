@@ -25,7 +25,7 @@ fn written(local: &mut LocalBufferPool, byte: u8) -> BufferMut {
 }
 
 /// 3 threads, 2 segments: two return while the owner requests. Nothing is lost, nothing is lent twice, and what the
-/// returners did with the bytes is done (M1). Mutants: I1, I2.
+/// returners did with the bytes is done (M1).
 #[test]
 fn returns_from_two_threads_meet_the_owner() {
     loom::model(|| {
@@ -54,7 +54,7 @@ fn returns_from_two_threads_meet_the_owner() {
 }
 
 /// The owner sleeps while its only segment comes home. It is woken, whatever the order (M4).
-/// Mutants: I5, K3, K4, the wake in `Home::bring`, the mark of PARKED in `Inbox::push`.
+/// Mutants: the wake in `Home::bring`, PARKED ignored in `Inbox::push` and in `push_quietly`.
 #[test]
 fn a_waiting_owner_is_woken_by_a_return() {
     loom::model(|| {
@@ -71,7 +71,7 @@ fn a_waiting_owner_is_woken_by_a_return() {
 }
 
 /// A pool waits for a segment of the surplus that another pool's buffer brings back (M4).
-/// Mutants: F1, F2, U3, the wake in `Core::put`.
+/// Mutants: F1, F2, the wake in `Core::put`, the second look in `poll_request`.
 #[test]
 fn a_waiting_borrower_is_woken_by_another_pools_return() {
     loom::model(|| {
@@ -117,16 +117,19 @@ fn a_retracted_attempt_wakes_who_it_misled() {
         let pool = network(1);
         let [mut quick, mut late, mut waiter] =
             ["quick", "late", "waiter"].map(|name| pool.local_pool(name).build().unwrap());
-        let quick = thread::spawn(move || drop(quick.try_request()));
-        let late = thread::spawn(move || drop(late.try_request()));
-        drop(waiter.request().unwrap());
-        quick.join().unwrap();
-        late.join().unwrap();
+        let late = thread::spawn(move || {
+            drop(late.try_request());
+            late
+        });
+        let waiter = thread::spawn(move || drop(waiter.request().unwrap()));
+        drop(quick.try_request());
+        waiter.join().unwrap();
+        drop((quick, late.join().unwrap())); // both outlive the wait, for dropping a pool wakes too
     });
 }
 
 /// The owner drops its pool while its segment is on another thread: the last one home frees what is left, once (L2).
-/// loom reports what is never freed. Mutants: L-D's addition, the pin in `Home::bring`.
+/// loom reports what is never freed. Mutant: what `Lender`'s drop does not count.
 #[test]
 fn a_pool_dropped_while_a_segment_is_out() {
     loom::model(|| {
@@ -156,7 +159,7 @@ fn everything_dropped_while_a_borrowed_segment_is_out() {
 }
 
 /// The owner polls, is parked, and drops its pool: the return that finds it parked must not wake what is gone (L1).
-/// Mutant: the pin's settling.
+/// Mutants: the pin in `Home::bring`, and its settling.
 #[test]
 fn a_parked_pool_that_is_dropped() {
     struct Ignored;
@@ -193,7 +196,7 @@ fn a_late_guarantee_is_met_when_the_borrowed_segment_returns() {
 }
 
 /// A pool has a credit, and before it reaches the depot a new pool sets its part aside and takes the segment: the
-/// guarantee goes first (M3), the credit goes back, and nothing is lost (M1).
+/// guarantee goes first (M3), the credit goes back, and nothing is lost (M1). Mutant: the give-back of the credit.
 #[test]
 fn a_late_guarantee_comes_between_a_credit_and_its_segment() {
     loom::model(|| {
@@ -231,7 +234,8 @@ fn a_borrower_at_its_maximum_is_woken_by_its_own_return() {
     });
 }
 
-/// A pool that finds a credit finds the segment (M5), and the bytes as their last user left them. Mutants: U1, U2.
+/// A pool that finds a credit finds the segment (M5), and the bytes as their last user left them. Mutants: U1, U2,
+/// counting the segment before it is there.
 #[test]
 fn who_has_a_credit_finds_the_segment() {
     loom::model(|| {
