@@ -196,7 +196,7 @@ impl LocalBufferPool {
             // in the same word that says we sleep; a borrowed one, or one of somebody else, in the depot.
             self.lender.register(context.waker());
             if self.taken < self.required || self.maximum > self.required {
-                self.core.waiters.register(context.waker());
+                self.core.waiters.register(self.id, context.waker());
             }
             if let Ok(buffer) = self.try_request() {
                 return Poll::Ready(Ok(buffer));

@@ -4,13 +4,14 @@ use std::task::Waker;
 
 use crate::sync::{AtomicBool, Mutex, Ordering, fence};
 
-/// Wakers to be woken when a segment reaches the depot. All of them are: each looks again for itself.
+/// Wakers to be woken when a segment reaches the depot, one for each pool. All of them are: each looks again for itself.
 ///
 /// Taking the lock is the slow path of the slow path: it happens only while a pool waits.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     waiting: AtomicBool,
-    wakers: Mutex<Vec<Waker>>,
+    /// By the pool's number.
+    wakers: Mutex<Vec<(u64, Waker)>>,
 }
 
 impl Waiters {
@@ -18,17 +19,23 @@ impl Waiters {
         Self { waiting: AtomicBool::new(false), wakers: Mutex::new(Vec::new()) }
     }
 
-    /// Leaves `waker`; the caller looks at the depot again afterwards. Blocking on other waiters for a moment.
-    pub(crate) fn register(&self, waker: &Waker) {
-        {
+    /// Leaves `waker` for `pool`, in place of an earlier one; the caller looks at the depot again afterwards. Blocking on
+    /// other waiters for a moment.
+    pub(crate) fn register(&self, pool: u64, waker: &Waker) {
+        let waker = waker.clone(); // a waker's code is not ours: not under the lock
+        let _replaced = {
             let mut wakers = self.wakers.lock().expect("no panic while it is held");
-            if !wakers.iter().any(|other| other.will_wake(waker)) {
-                wakers.push(waker.clone());
-            }
+            let replaced = if let Some((_, old)) = wakers.iter_mut().find(|(of, _)| *of == pool) {
+                Some(std::mem::replace(old, waker))
+            } else {
+                wakers.push((pool, waker));
+                None
+            };
             // Relaxed: other waiters set it and wakers clear it, under this lock; F1 orders it against the look at the
             // surplus.
             self.waiting.store(true, Ordering::Relaxed);
-        }
+            replaced
+        };
         // ORDERING F1 SeqCst fence, pairs with F2: `waiting` is set before the caller looks at `Quota::surplus` (or the
         // depot) again. If the caller misses the segment, the one who gave it back sees `waiting` (M4).
         fence(Ordering::SeqCst);
@@ -47,7 +54,7 @@ impl Waiters {
             self.waiting.store(false, Ordering::Relaxed); // whoever registers later takes the lock after us
             std::mem::take(&mut *wakers)
         };
-        for waker in woken {
+        for (_, waker) in woken {
             waker.wake();
         }
     }
