@@ -72,7 +72,7 @@ pub struct CreditGranter {
 impl CreditGranter {
     /// Allows the sender `buffers` more, for which segments are set aside; returns the new total. Wait-free.
     pub fn grant(&mut self, buffers: u32) -> u64 {
-        self.grant_total(self.granted + u64::from(buffers));
+        self.grant_total(self.granted.saturating_add(u64::from(buffers)));
         self.granted
     }
 

@@ -42,7 +42,10 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Result
             match reader.next(piece, &mut at) {
                 Ok(Some(found)) => records.push(reader.bytes(piece, &found).to_vec()),
                 Ok(None) => break,
-                Err(error) => return (records, Err(error)),
+                Err(error) => {
+                    assert_eq!(reader.next(b"more", &mut 0), Err(error), "the stream can not be read on");
+                    return (records, Err(error));
+                }
             }
             assert!(reader.spanning().len() <= MAX_RECORD);
         }

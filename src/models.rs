@@ -37,13 +37,13 @@ impl Inbox {
     /// Whether the owner must be woken; `None` if the inbox is closed.
     #[must_use]
     pub fn push(&self, index: u32) -> Option<bool> {
-        self.inbox.push(&self.links, index).ok()
+        self.inbox.push(self.links.link(index), index).ok()
     }
 
     /// Whether it was pushed.
     #[must_use]
     pub fn push_quietly(&self, index: u32) -> bool {
-        self.inbox.push_quietly(&self.links, index).is_ok()
+        self.inbox.push_quietly(self.links.link(index), index).is_ok()
     }
 
     /// Everything that arrived.

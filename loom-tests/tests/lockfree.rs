@@ -74,6 +74,26 @@ fn one_push_wakes_a_parked_owner() {
     });
 }
 
+/// 2 threads: the owner parks, and parks again with a new waker. Who replaces PARKED after that sees the new one.
+/// Mutant: I4 again.
+#[test]
+fn parking_again_publishes_the_new_waker() {
+    loom::model(|| {
+        let shared = Arc::new((Inbox::new(1), AtomicU32::new(1)));
+        assert!(shared.0.park());
+        let there = shared.clone();
+        let pusher = thread::spawn(move || {
+            assert_eq!(there.0.push(0), Some(true));
+            there.1.load(Relaxed)
+        });
+        shared.1.store(2, Relaxed);
+        let parked = shared.0.park();
+        let seen = pusher.join().unwrap();
+        assert!(!parked || seen == 2, "it woke a waker that was replaced");
+        assert_eq!(shared.0.take_all(), [0]);
+    });
+}
+
 /// 2 threads: an index is either in what closing took, with what its pusher did, or still its pusher's. Mutants: I3,
 /// CLOSED ignored in `push`.
 #[test]

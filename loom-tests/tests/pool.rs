@@ -337,3 +337,28 @@ fn a_dropped_pool_wakes_a_borrower() {
         assert_eq!(pool.usage().surplus, 1);
     });
 }
+
+/// A poll that is pending, a look at the pool, and the return beside it: if the look found nothing, the return wakes (M4).
+/// Mutant: looking ends the parking.
+#[test]
+fn a_look_between_polls_loses_no_wake() {
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicBool); // looked at after the join alone
+    impl std::task::Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    loom::model(|| {
+        let pool = network(1);
+        let mut local = own(&pool, 1);
+        let buffer = written(&mut local, 1);
+        let woken = std::sync::Arc::new(Woken::default());
+        let waker = woken.clone().into();
+        assert!(local.poll_request(&mut std::task::Context::from_waker(&waker)).is_pending());
+        let returner = thread::spawn(move || drop(buffer));
+        let _ = local.lent();
+        returner.join().unwrap();
+        assert!(woken.0.load(std::sync::atomic::Ordering::SeqCst));
+    });
+}

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     lockfree::{
-        inbox::{Inbox, NotQuiet},
+        inbox::{Closed, Inbox, Links, NotQuiet},
         waker::WakerCell,
     },
     sync::{Arc, AtomicI64, AtomicU64, Ordering},
@@ -81,36 +81,37 @@ impl Home {
         let this = unsafe { home.as_ref() };
         this.touched();
         if borrowed {
+            let _owed = Owed(home); // for the segment
             // Relaxed: other threads add too, and nothing is found through the number. Before `recycle`, which wakes the
             // owner if it waits for room: F1 and F2 in the pool's waiters order the number too.
             this.borrowed_back.fetch_add(1, Ordering::Relaxed);
             this.recycler.recycle(segment);
-            return Self::settle(home, 1);
+            return;
         }
         let index = segment.into_index();
-        match this.inbox.push_quietly(&*this.table, index) {
+        let link = this.table.link(index);
+        match this.inbox.push_quietly(link, index) {
             Ok(()) => {} // the last touch
             Err(NotQuiet::Parked) => {
                 // The owner sleeps, and once we have pushed nothing of ours keeps the home alive while we wake it: pin.
                 // Relaxed: our segment keeps the home until the push, which publishes the pin with it.
                 this.debt.fetch_sub(1, Ordering::Relaxed);
-                match this.inbox.push(&*this.table, index) {
-                    Ok(wake) => {
-                        if wake {
-                            this.touched();
-                            this.waker.wake();
-                        }
-                        Self::settle(home, 1); // the pin
+                let _pin = Owed(home);
+                match this.inbox.push(link, index) {
+                    Ok(true) => {
+                        this.touched();
+                        this.waker.wake();
                     }
-                    Err(_closed) => {
+                    Ok(false) => {}
+                    Err(Closed) => {
+                        let _owed = Owed(home); // for the segment, beside the pin
                         this.recycler.recycle(SegmentTable::free(index));
-                        Self::settle(home, 2); // the pin, and the segment
                     }
                 }
             }
             Err(NotQuiet::Closed) => {
+                let _owed = Owed(home);
                 this.recycler.recycle(SegmentTable::free(index));
-                Self::settle(home, 1);
             }
         }
     }
@@ -135,6 +136,15 @@ impl Home {
             // SAFETY: L2, we alone got here, and everybody's last touch is behind us (L-D).
             drop(unsafe { Box::from_raw(home.as_ptr()) });
         }
+    }
+}
+
+/// One that a thread owes to `debt`: settled when it is done, also if a waker panics on the way.
+struct Owed(NonNull<Home>);
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        Home::settle(self.0, 1);
     }
 }
 

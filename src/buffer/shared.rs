@@ -109,7 +109,7 @@ impl Buffer {
     /// A part of this buffer that keeps the whole segment alive. Wait-free; copies nothing.
     ///
     /// # Panics
-    /// If the range does not lie in this buffer; or as a [`clone`](Clone::clone).
+    /// If the range does not lie in this buffer.
     #[must_use]
     #[track_caller]
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
@@ -168,8 +168,8 @@ impl From<BufferMut> for Buffer {
 impl Clone for Buffer {
     /// Another handle to the same bytes. Wait-free: one relaxed increment.
     ///
-    /// # Panics
-    /// If there are 2³¹ handles to the segment, which takes a loop that forgets them.
+    /// Aborts the process, as `Arc` does, rather than let the count overflow: with 2³¹ handles to one segment, which takes
+    /// a loop that forgets them.
     #[inline]
     fn clone(&self) -> Self {
         self.header_ref().retain();

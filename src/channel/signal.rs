@@ -42,7 +42,7 @@ impl Signal {
     /// Puts channel `index` into the gate's inbox, and wakes the gate if it sleeps. The caller has just turned the
     /// channel's `QUEUED` on, so it is not there yet.
     pub(super) fn announce(&self, index: u32) {
-        if self.inbox.push(&self.links, index) == Ok(true) {
+        if self.inbox.push(self.links.link(index), index) == Ok(true) {
             self.waker.wake();
         }
     }

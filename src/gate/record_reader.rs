@@ -142,9 +142,10 @@ impl RecordReader {
             if let Some(found) = self.next_at_hand()? {
                 break found;
             }
-            match self.gate.next()? {
-                None => return Ok(None),
-                Some(arrived) => self.arrived(arrived)?,
+            match self.gate.next() {
+                Err(error) => self.failed(error)?,
+                Ok(None) => return Ok(None),
+                Ok(Some(arrived)) => self.arrived(arrived)?,
             }
         };
         Ok(self.lend(&found))
@@ -160,9 +161,10 @@ impl RecordReader {
             if let Some(found) = self.next_at_hand()? {
                 break found;
             }
-            match self.gate.try_next()? {
-                None => return Ok(None),
-                Some(arrived) => self.arrived(arrived)?,
+            match self.gate.try_next() {
+                Err(error) => self.failed(error)?,
+                Ok(None) => return Ok(None),
+                Ok(Some(arrived)) => self.arrived(arrived)?,
             }
         };
         Ok(self.lend(&found))
@@ -178,10 +180,11 @@ impl RecordReader {
             if let Some(found) = self.next_at_hand()? {
                 break found;
             }
-            match self.gate.poll_next(context)? {
+            match self.gate.poll_next(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(Ok(None)),
-                Poll::Ready(Some(arrived)) => self.arrived(arrived)?,
+                Poll::Ready(Err(error)) => self.failed(error)?,
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(Some(arrived))) => self.arrived(arrived)?,
             }
         };
         Poll::Ready(Ok(self.lend(&found)))
@@ -223,6 +226,12 @@ impl RecordReader {
                 Err(ReadError::Record { channel, source })
             }
         }
+    }
+
+    /// Passes on that a channel failed, unless that has been said of it already.
+    fn failed(&self, error: GateError) -> Result<(), ReadError> {
+        let GateError::ProducerFailed { channel, .. } = error;
+        if self.broken[channel] { Ok(()) } else { Err(error.into()) }
     }
 
     /// Takes up what the gate delivered.

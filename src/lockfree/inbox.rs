@@ -56,16 +56,16 @@ impl Inbox {
         Self { top: AtomicU32::new(EMPTY) }
     }
 
-    /// Pushes `index`; `Ok(true)` says that the owner slept and the caller must wake it. Lock-free.
+    /// Pushes `index`, whose link is `link`; `Ok(true)` says that the owner slept and the caller must wake it. Lock-free.
     ///
     /// # Errors
     /// [`Closed`]: nothing was pushed.
-    pub(crate) fn push(&self, links: &impl Links, index: u32) -> Result<bool, Closed> {
+    pub(crate) fn push(&self, link: &AtomicU32, index: u32) -> Result<bool, Closed> {
         let mut top = self.top.load(Ordering::Relaxed); // a guess; the CAS decides
         loop {
             match top {
                 CLOSED => return Err(Closed), // for good, and nothing is found through it
-                _ => match self.link_and_swap(links, index, top) {
+                _ => match self.link_and_swap(link, index, top) {
                     Ok(()) => return Ok(top == PARKED),
                     Err(now) => top = now,
                 },
@@ -75,18 +75,20 @@ impl Inbox {
 
     /// Pushes `index` unless the owner would have to be woken, or is gone. Lock-free.
     ///
-    /// After a quiet push the caller need not touch the inbox again, so it may be freed under its feet.
+    /// After a quiet push the caller need not touch the inbox again, so inbox and link may be freed under its feet. (That
+    /// is why the link is passed, and not the table it is in: behind both references there are atomics alone, which may
+    /// be freed while a call that was given them returns.)
     ///
     /// # Errors
     /// [`NotQuiet`]: nothing was pushed.
     #[inline]
-    pub(crate) fn push_quietly(&self, links: &impl Links, index: u32) -> Result<(), NotQuiet> {
+    pub(crate) fn push_quietly(&self, link: &AtomicU32, index: u32) -> Result<(), NotQuiet> {
         let mut top = self.top.load(Ordering::Relaxed); // a guess; the CAS decides
         loop {
             match top {
                 PARKED => return Err(NotQuiet::Parked),
                 CLOSED => return Err(NotQuiet::Closed), // as in `push`
-                _ => match self.link_and_swap(links, index, top) {
+                _ => match self.link_and_swap(link, index, top) {
                     Ok(()) => return Ok(()),
                     Err(now) => top = now,
                 },
@@ -96,12 +98,12 @@ impl Inbox {
 
     /// One attempt to put `index` on `top`.
     #[inline]
-    fn link_and_swap(&self, links: &impl Links, index: u32, top: u32) -> Result<(), u32> {
+    fn link_and_swap(&self, link: &AtomicU32, index: u32, top: u32) -> Result<(), u32> {
         debug_assert!(index <= MAX_INDEX);
         debug_assert_ne!(index, top, "an index is in an inbox once");
         let below = if top == PARKED { EMPTY } else { top };
         // Relaxed: only the pusher writes the link of an index it holds, and I1 publishes it.
-        links.link(index).store(below, Ordering::Relaxed);
+        link.store(below, Ordering::Relaxed);
         // ORDERING I1 AcqRel: Release pairs with I2 in `take_all` and I3 in `close`: the link, and all that this thread
         // did with what the index names, are seen by the owner. Later pushes are read-modify-writes and so continue this
         // release sequence. Acquire pairs with I4 in `park`: who replaces PARKED sees the waker that was registered
@@ -110,25 +112,30 @@ impl Inbox {
     }
 
     /// Takes every index, most recent first. Owner only. Wait-free.
+    ///
+    /// An owner that has parked stays parked if there is nothing.
     #[inline]
     pub(crate) fn take_all(&self) -> Chain {
         // Relaxed: only a hint that the swap is worth it; a push that is missed now is taken next time, and a push that
         // must not be missed replaces PARKED and wakes us.
-        if matches!(self.top.load(Ordering::Relaxed), EMPTY | CLOSED) {
+        let top = self.top.load(Ordering::Relaxed);
+        if top > MAX_INDEX {
             return Chain { next: EMPTY };
         }
         // ORDERING I2 Acquire, pairs with I1: the links, and what the pushers did before, are seen.
         Chain { next: self.top.swap(EMPTY, Ordering::Acquire) }
     }
 
-    /// Says that the owner is about to sleep; `false` if something has arrived since [`take_all`](Self::take_all), so it
-    /// must not. Owner only. Wait-free.
-    ///
-    /// Also `false` if the owner has parked and not taken since: its new waker would be published by nothing.
+    /// Says that the owner is about to sleep; `false` if something has arrived, so it must not. Owner only. Wait-free.
     pub(crate) fn park(&self) -> bool {
         // ORDERING I4 Release, pairs with the Acquire half of I1: the waker registered before this is seen by whoever
-        // replaces PARKED. Failure: Relaxed, the value is not used.
-        self.top.compare_exchange(EMPTY, PARKED, Ordering::Release, Ordering::Relaxed).is_ok()
+        // replaces PARKED. Failure: Relaxed, nothing is found through the value.
+        match self.top.compare_exchange(EMPTY, PARKED, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => true,
+            // ORDERING I4 again: parked already, and not woken since; this publishes the waker registered anew.
+            Err(PARKED) => self.top.compare_exchange(PARKED, PARKED, Ordering::Release, Ordering::Relaxed).is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Refuses every later push, and takes what is there. Owner only. Wait-free.
@@ -183,7 +190,7 @@ mod tests {
     fn the_most_recent_comes_first() {
         let (inbox, links) = (Inbox::new(), table(3));
         for index in 0..3 {
-            assert_eq!(inbox.push(&links, index), Ok(false));
+            assert_eq!(inbox.push(links.link(index), index), Ok(false));
         }
         assert_eq!(all(inbox.take_all(), &links), [2, 1, 0]);
         assert_eq!(all(inbox.take_all(), &links), []);
@@ -193,12 +200,11 @@ mod tests {
     fn only_the_first_push_after_parking_wakes() {
         let (inbox, links) = (Inbox::new(), table(3));
         assert!(inbox.park());
-        assert!(!inbox.park(), "not twice");
-        assert_eq!(all(inbox.take_all(), &links), [], "taking ends it");
-        assert!(inbox.park());
-        assert_eq!(inbox.push_quietly(&links, 0), Err(NotQuiet::Parked));
-        assert_eq!(inbox.push(&links, 0), Ok(true));
-        assert_eq!(inbox.push(&links, 1), Ok(false));
+        assert!(inbox.park(), "parking again is harmless");
+        assert_eq!(all(inbox.take_all(), &links), [], "and so is looking: it stays parked");
+        assert_eq!(inbox.push_quietly(links.link(0), 0), Err(NotQuiet::Parked));
+        assert_eq!(inbox.push(links.link(0), 0), Ok(true));
+        assert_eq!(inbox.push(links.link(1), 1), Ok(false));
         assert!(!inbox.park(), "there is something to take");
         assert_eq!(all(inbox.take_all(), &links), [1, 0]);
     }
@@ -206,11 +212,11 @@ mod tests {
     #[test]
     fn a_closed_inbox_refuses_and_gives_out_what_it_had() {
         let (inbox, links) = (Inbox::new(), table(2));
-        assert_eq!(inbox.push_quietly(&links, 0), Ok(()));
+        assert_eq!(inbox.push_quietly(links.link(0), 0), Ok(()));
         assert_eq!(all(inbox.close(), &links), [0]);
-        assert_eq!(inbox.push(&links, 1), Err(Closed));
-        assert_eq!(inbox.push_quietly(&links, 1), Err(NotQuiet::Closed));
+        assert_eq!(inbox.push(links.link(1), 1), Err(Closed));
+        assert_eq!(inbox.push_quietly(links.link(1), 1), Err(NotQuiet::Closed));
         assert_eq!(all(inbox.take_all(), &links), []);
-        assert_eq!(inbox.push(&links, 1), Err(Closed), "taking does not open it again");
+        assert_eq!(inbox.push(links.link(1), 1), Err(Closed), "taking does not open it again");
     }
 }

@@ -8,7 +8,8 @@
 )]
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, Weak},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -59,6 +60,9 @@ pub struct FlushTimer {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Longer intervals mean this one: a year.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 #[derive(Debug, Default)]
 struct Inner {
     state: Mutex<State>,
@@ -73,7 +77,7 @@ struct State {
 
 #[derive(Debug)]
 struct Writer {
-    /// Ends with the writer: the timer keeps no channel alive.
+    /// Each ends when both its ends are gone: the timer keeps no channel alive.
     channels: Vec<Weak<Shared>>,
     interval: Duration,
     next: Instant,
@@ -94,7 +98,7 @@ impl FlushTimer {
     }
 
     pub(super) fn register(&self, partition: &ResultPartition, interval: Duration) {
-        let interval = interval.max(Duration::from_millis(1));
+        let interval = interval.clamp(Duration::from_millis(1), LONGEST);
         let channels = partition.shared().iter().map(downgrade).collect();
         self.inner.lock().writers.push(Writer { channels, interval, next: Instant::now() + interval });
         self.inner.changed.notify_one();
@@ -113,21 +117,31 @@ fn downgrade(_: &loom::sync::Arc<Shared>) -> Weak<Shared> {
 }
 
 impl Inner {
+    /// Nothing that can panic runs under the lock, and if it did, the list would be whole.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while it is held")
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
+        let mut due = Vec::new();
         let mut state = self.lock();
         while !state.stopped {
             let now = Instant::now();
-            state.writers.retain_mut(|writer| writer.tick(now));
-            let next = state.writers.iter().map(|writer| writer.next).min();
-            state = match next {
-                None => self.changed.wait(state).expect("no panic while it is held"),
+            state.writers.retain_mut(|writer| writer.collect(now, &mut due));
+            if !due.is_empty() {
+                // Telling a reader runs its waker, which is not our code: not under the lock, and it shall not end us.
+                drop(state);
+                for channel in due.drain(..) {
+                    let _ = catch_unwind(AssertUnwindSafe(move || channel.flush_if_open())); // a panic has said so
+                }
+                state = self.lock();
+                continue;
+            }
+            state = match state.writers.iter().map(|writer| writer.next).min() {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(next) => {
                     let wait = next.saturating_duration_since(now);
-                    self.changed.wait_timeout(state, wait).expect("no panic while it is held").0
+                    self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
@@ -135,19 +149,19 @@ impl Inner {
 }
 
 impl Writer {
-    /// Flushes if it is time; `false` once the writer is gone.
-    fn tick(&mut self, now: Instant) -> bool {
+    /// Adds the channels to `due` if it is time; `false` once they are all gone.
+    fn collect(&mut self, now: Instant, due: &mut Vec<Arc<Shared>>) -> bool {
         if now < self.next {
             return true;
         }
         self.next = now + self.interval;
+        let before = due.len();
         self.channels.retain(|channel| {
-            channel.upgrade().is_some_and(|channel| {
-                channel.flush_if_open();
-                true
-            })
+            let channel = channel.upgrade();
+            due.extend(channel.clone());
+            channel.is_some()
         });
-        !self.channels.is_empty()
+        due.len() > before
     }
 }
 
@@ -155,7 +169,9 @@ impl Drop for FlushTimer {
     fn drop(&mut self) {
         self.inner.lock().stopped = true;
         self.inner.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
             let _ = thread.join(); // it panics only for a broken invariant, and has said so
         }
     }

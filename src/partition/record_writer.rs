@@ -98,14 +98,14 @@ impl<S> RecordWriter<S> {
     where
         S: ChannelSelector<R>,
     {
-        match self.selector.select(record, self.partition.subpartitions()) {
-            Target::One(subpartition) => self.partition.emit(record, subpartition)?,
-            Target::All => self.partition.broadcast(record)?,
-        }
+        let result = match self.selector.select(record, self.partition.subpartitions()) {
+            Target::One(subpartition) => self.partition.emit(record, subpartition),
+            Target::All => self.partition.broadcast(record),
+        };
         if self.flush_each {
-            self.flush();
+            self.flush(); // after an error too: what went to all has reached those who are there
         }
-        Ok(())
+        result
     }
 
     /// Writes one record to all subpartitions, whatever the selector says; serialized once. Blocking, on the pool.
@@ -113,11 +113,11 @@ impl<S> RecordWriter<S> {
     /// # Errors
     /// As [`emit`](Self::emit).
     pub fn broadcast<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
-        self.partition.broadcast(record)?;
+        let result = self.partition.broadcast(record);
         if self.flush_each {
-            self.flush();
+            self.flush(); // as in `emit`
         }
-        Ok(())
+        result
     }
 
     /// Tells all readers of everything that was written. Lock-free; O(subpartitions).

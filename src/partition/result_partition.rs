@@ -195,6 +195,7 @@ impl ResultPartition {
         }
         let length = (len as u32).to_be_bytes();
         if let Some(bytes) = record.as_bytes() {
+            assert_eq!(bytes.len(), len, "`as_bytes` and `serialized_len` of a record contradict each other");
             self.append(&length, to)?;
             self.append(bytes, to)?;
         } else {

@@ -98,9 +98,6 @@ impl<R: ?Sized> ChannelSelector<R> for Broadcast {
 /// assert_eq!(by_first_field.select("UA,1545,N14228", 4), Target::One(1));
 /// ```
 ///
-/// # Panics
-/// [`select`](ChannelSelector::select) does if there is no channel.
-///
 /// # Source
 /// Flink's `KeyGroupStreamPartitioner`; see [`KeyGroups`].
 #[derive(Clone, Copy)]

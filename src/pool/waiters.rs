@@ -54,8 +54,24 @@ impl Waiters {
             self.waiting.store(false, Ordering::Relaxed); // whoever registers later takes the lock after us
             std::mem::take(&mut *wakers)
         };
-        for (_, waker) in woken {
+        let mut woken = Woken(woken.into_iter());
+        woken.wake_all();
+    }
+}
+
+/// Wakers that are still to be woken: all of them, also if one of them panics.
+struct Woken(std::vec::IntoIter<(u64, Waker)>);
+
+impl Woken {
+    fn wake_all(&mut self) {
+        for (_, waker) in &mut self.0 {
             waker.wake();
         }
+    }
+}
+
+impl Drop for Woken {
+    fn drop(&mut self) {
+        self.wake_all();
     }
 }

@@ -41,6 +41,8 @@ pub struct SpanningReader {
     handed_out: bool,
     /// Bytes of the stream before the input at hand; for errors.
     position: u64,
+    /// Where the length of the open record begins in the stream; for errors.
+    start: u64,
 }
 
 /// Where [`SpanningReader::next`] found a record.
@@ -91,6 +93,7 @@ impl SpanningReader {
             length_seen: 0,
             handed_out: false,
             position: 0,
+            start: 0,
         }
     }
 
@@ -146,6 +149,9 @@ impl SpanningReader {
         }
         while self.length_seen < LENGTH_BYTES {
             let Some(&byte) = input.get(*at) else { return Ok(self.used_up(input)) };
+            if self.length_seen == 0 {
+                self.start = self.position + *at as u64;
+            }
             self.length[self.length_seen] = byte;
             self.length_seen += 1;
             *at += 1;
@@ -153,8 +159,7 @@ impl SpanningReader {
         let announced = u32::from_be_bytes(self.length);
         let len = announced as usize;
         if len > self.max_record {
-            let offset = self.position + *at as u64 - (self.spanning.len() + LENGTH_BYTES) as u64;
-            return Err(RecordError::TooLarge { offset, len: announced, limit: self.max_record });
+            return Err(RecordError::TooLarge { offset: self.start, len: announced, limit: self.max_record });
         }
         let rest = &input[*at..];
         let missing = len - self.spanning.len();
@@ -260,6 +265,7 @@ mod tests {
         let error = RecordError::TooLarge { offset: 5, len: 0x7FFF_FFFF, limit: 8 };
         assert_eq!(reader.next(input, &mut at), Err(error));
         assert_eq!(reader.next(input, &mut at), Err(error), "and again");
+        assert_eq!(reader.next(b"next", &mut 0), Err(error), "whatever follows");
         assert_eq!(reader.spanning.capacity(), 0);
     }
 
