@@ -116,6 +116,8 @@ fn headers_must_be_the_same() {
 fn rows_over_the_limit_name_the_option() {
     let said = error("-k a -n 2 --max-record 100", &[&format!("a,b\n1,2\n3,{}\n4,5\n", "x".repeat(200))]);
     assert_eq!(said, "0.csv:3: row is too large: 203 bytes so far, and --max-record allows 100");
+    let closed = error("-k a -n 2 --max-record 100", &[&format!("a,b\n1,2\n3,\"{}\"\n4,5\n", "x\n".repeat(100))]);
+    assert_eq!(closed, "0.csv:3: row is too large: 205 bytes so far, and --max-record allows 100");
     let open = format!("a,b\n1,\"2\n{}", "3,4\n".repeat(1_000_000));
     let said = error("-k a -n 2", &[&open]);
     assert!(said.starts_with("0.csv:2: row is too large: ") && said.contains("never closed"), "{said}");
