@@ -82,7 +82,7 @@ pub(crate) struct Shuffle {
     #[arg(short, long, value_name = "C", default_value = ",", value_parser = delimiter)]
     pub(crate) delimiter: u8,
 
-    /// Write to a DIR that is not empty: replace the parts in it, leave other files alone
+    /// Write to a DIR that is not empty: replace the parts in it, none of which may be a FILE, and leave other files alone
     #[arg(long)]
     pub(crate) force: bool,
 
