@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use forebay::memory::{MAX_SEGMENT_SIZE, page_size};
+use forebay::record::MAX_RECORD_BYTES;
 
 /// Bounded, back-pressured record exchange: the program.
 #[derive(Debug, Parser)]
@@ -60,8 +62,8 @@ pub(crate) struct Shuffle {
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) segments: Option<u32>,
 
-    /// Size of a segment, a multiple of the page size; 32K and 32KiB are 32768
-    #[arg(long, value_name = "B", default_value = "32K", value_parser = size)]
+    /// Size of a segment, a multiple of the page size and at most 1G; 32K and 32KiB are 32768
+    #[arg(long, value_name = "B", default_value = "32K", value_parser = segment_size)]
     pub(crate) segment_size: usize,
 
     /// Hand a segment that is not full on after so many milliseconds; 0: after each row; none: never
@@ -80,7 +82,7 @@ pub(crate) struct Shuffle {
     #[arg(short, long, value_name = "C", default_value = ",", value_parser = delimiter)]
     pub(crate) delimiter: u8,
 
-    /// Write to a DIR that is not empty: replace the parts in it, leave other files alone
+    /// Write to a DIR that is not empty: replace the parts in it, none of which may be a FILE, and leave other files alone
     #[arg(long)]
     pub(crate) force: bool,
 
@@ -202,8 +204,34 @@ impl Shuffle {
     }
 }
 
-/// Bytes, plainly or with a suffix that stands for a power of 1024.
+/// A record's length is a signed 32-bit number on Flink's wire.
 fn size(text: &str) -> Result<usize, String> {
+    match bytes(text)? {
+        0 => Err("must not be 0".into()),
+        bytes if bytes > MAX_RECORD_BYTES => Err("at most 2 GiB - 1".into()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// What the library would refuse too, but only once the pool is built: here it is a wrong command line.
+fn segment_size(text: &str) -> Result<usize, String> {
+    let (bytes, page) = (bytes(text)?, page_size());
+    if bytes > MAX_SEGMENT_SIZE {
+        return Err(format!(
+            "at most {MAX_SEGMENT_SIZE} bytes (1 GiB), which is the nearest valid size; a page is {page} bytes"
+        ));
+    }
+    if bytes > 0 && bytes.is_multiple_of(page) {
+        return Ok(bytes);
+    }
+    let smaller = bytes / page * page;
+    let nearest = if smaller == 0 { page.to_string() } else { format!("{smaller} and {}", smaller + page) };
+    let verb = if smaller == 0 { "size is" } else { "sizes are" };
+    Err(format!("not a non-zero multiple of the page size, {page} bytes; the nearest valid {verb} {nearest}"))
+}
+
+/// Bytes, plainly or with a suffix that stands for a power of 1024; what no number can say is the largest there is.
+fn bytes(text: &str) -> Result<usize, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, suffix) = text.split_at(digits);
     let shift = match suffix.to_ascii_lowercase().as_str() {
@@ -214,12 +242,7 @@ fn size(text: &str) -> Result<usize, String> {
         _ => return Err("expected bytes, as 65536, 64K, 64KiB, 1M or 1G".into()),
     };
     let number: usize = number.parse().map_err(|_| "expected bytes, as 65536, 64K, 64KiB, 1M or 1G")?;
-    // A record's length is a signed 32-bit number on Flink's wire, and no segment is larger than that either.
-    let bytes = number.checked_mul(1 << shift).filter(|bytes| i32::try_from(*bytes).is_ok());
-    match bytes.ok_or("at most 2 GiB - 1")? {
-        0 => Err("must not be 0".into()),
-        bytes => Ok(bytes),
-    }
+    Ok(number.saturating_mul(1 << shift))
 }
 
 fn timeout(text: &str) -> Result<BufferTimeout, String> {
@@ -274,6 +297,30 @@ mod tests {
         for text in ["", "K", "0", "-1", "1.5K", "4KB", "2G", "99999999999999999999", "18014398509481985K", "1 K"] {
             assert!(size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn segments_are_whole_pages() {
+        let page = page_size();
+        for bytes in [page, 3 * page, MAX_SEGMENT_SIZE - page, MAX_SEGMENT_SIZE] {
+            assert_eq!(segment_size(&bytes.to_string()), Ok(bytes));
+        }
+        for (bytes, nearest) in [
+            (0, format!("size is {page}")),
+            (1, format!("size is {page}")),
+            (page - 1, format!("size is {page}")),
+            (page + 1, format!("sizes are {page} and {}", 2 * page)),
+            (MAX_SEGMENT_SIZE - 1, format!("sizes are {} and {MAX_SEGMENT_SIZE}", MAX_SEGMENT_SIZE - page)),
+        ] {
+            let said = segment_size(&bytes.to_string()).unwrap_err();
+            assert!(said.ends_with(&nearest) && said.contains(&format!("page size, {page} bytes")), "{bytes}: {said}");
+        }
+        for text in [(MAX_SEGMENT_SIZE + page).to_string().as_str(), "1025M", "2G", "18014398509481985K"] {
+            let said = segment_size(text).unwrap_err();
+            assert!(said.starts_with("at most 1073741824 bytes") && said.ends_with("bytes"), "{text}: {said}");
+        }
+        let said = parse(&["-n", "4", "-k", "a", "--segment-size", "1"]).unwrap_err();
+        assert_eq!((said.kind(), said.exit_code()), (ErrorKind::ValueValidation, 2));
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub(crate) fn run(args: &Shuffle) -> Result<Summary> {
     let segments = segments(args, producers)?;
     let pool = NetworkBufferPool::builder().segments(segments).segment_size(args.segment_size).build()?;
     staging::check(&args.out, parts, args.force)?;
+    staging::check_inputs(&args.out, &args.files)?;
 
     let read = BytesRead::default();
     let format = Format { delimiter: args.delimiter, max_record: args.max_record };

@@ -88,12 +88,13 @@ pub(crate) enum RowError {
     /// The fields of a row are not as many as the columns.
     #[error("{file}:{line}: row has {}, {reference} has {columns}", fields(*.found))]
     Ragged { file: String, line: u64, found: usize, reference: String, columns: usize },
-    /// The row is longer than allowed, and its end may not even have been seen.
+    /// The row is longer than allowed, and its end may not even have been seen: `open` if it has not, and there is a
+    /// quote in the row, which may be the reason.
     #[error(
         "{file}:{line}: row is too large: {size} bytes so far, and --max-record allows {limit}{}",
-        if *.quoted { " (is a quote in it never closed?)" } else { "" }
+        if *.open { " (is a quote in it never closed?)" } else { "" }
     )]
-    TooLarge { file: String, line: u64, size: usize, limit: usize, quoted: bool },
+    TooLarge { file: String, line: u64, size: usize, limit: usize, open: bool },
     /// The file ended inside quotes.
     #[error("{file}:{line}: a quote opened in the row that starts here is never closed")]
     Unclosed { file: String, line: u64 },
@@ -307,7 +308,8 @@ impl<R: Read> Scanner<R> {
             }
         }
         if len > self.format.max_record {
-            return Err(self.too_large(len, true));
+            // Its end has been seen, so whatever was opened in it is closed.
+            return Err(self.too_large(len, false));
         }
         let row = &self.buf[self.start..self.start + len];
         self.crlf = row.ends_with(b"\r\n");
@@ -319,10 +321,10 @@ impl<R: Read> Scanner<R> {
     /// Gets more bytes behind those of the row at `start`, which may move. `false`: there are none.
     ///
     /// When the file ends inside a row, the missing line ending is what comes.
-    fn read_on(&mut self, quoted: bool) -> Result<bool, RowError> {
+    fn read_on(&mut self, open: bool) -> Result<bool, RowError> {
         let begun = self.end - self.start + self.held;
         if begun > self.format.max_record {
-            return Err(self.too_large(begun, quoted));
+            return Err(self.too_large(begun, open));
         }
         if !self.source_ended {
             self.make_room();
@@ -382,8 +384,8 @@ impl<R: Read> Scanner<R> {
     }
 
     #[cold]
-    fn too_large(&self, size: usize, quoted: bool) -> RowError {
-        RowError::TooLarge { file: self.file.clone(), line: self.line, size, limit: self.format.max_record, quoted }
+    fn too_large(&self, size: usize, open: bool) -> RowError {
+        RowError::TooLarge { file: self.file.clone(), line: self.line, size, limit: self.format.max_record, open }
     }
 }
 

@@ -28,6 +28,12 @@ pub(crate) enum StagingError {
     NotAFolder(PathBuf),
     #[error("{} is a folder: a part cannot take its place", .0.display())]
     PartIsAFolder(PathBuf),
+    #[error(
+        "{} is an input, and a part in {}, where this run would replace it: choose another --out",
+        .0.display(),
+        .1.display()
+    )]
+    InputIsAPart(PathBuf, PathBuf),
     #[error("cannot use the folder {}", .0.display())]
     Folder(PathBuf, #[source] io::Error),
     #[error("cannot create a file in {}{}", .0.display(), too_many_files(.1))]
@@ -101,6 +107,22 @@ pub(crate) fn check(dir: &Path, count: usize, force: bool) -> Result<(), Staging
         }
         if names.is_part(&entry.file_name()) && entry.path().is_dir() {
             return Err(StagingError::PartIsAFolder(entry.path()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether none of the `inputs` is, under whatever path, a file in `dir` that [`Staging::commit`] replaces or removes.
+///
+/// # Errors
+/// [`StagingError::InputIsAPart`].
+pub(crate) fn check_inputs(dir: &Path, inputs: &[PathBuf]) -> Result<(), StagingError> {
+    // What is not there is no part, or somebody else's to complain about.
+    let Ok(folder) = fs::canonicalize(dir) else { return Ok(()) };
+    for input in inputs.iter().filter(|input| input.as_os_str() != "-") {
+        let Ok(file) = fs::canonicalize(input) else { continue };
+        if file.parent() == Some(&*folder) && file.file_name().and_then(number).is_some() {
+            return Err(StagingError::InputIsAPart(input.clone(), dir.into()));
         }
     }
     Ok(())
@@ -347,6 +369,23 @@ mod tests {
         stage(base.path(), 2).commit().unwrap();
         assert_eq!(listing(base.path()), ["notes", "part-00000.csv", "part-00001.csv", "part-1.csv"]);
         assert_eq!(fs::read(base.path().join("part-00000.csv")).unwrap(), b"");
+    }
+
+    #[test]
+    fn inputs_are_no_parts() {
+        let base = tempfile::tempdir().unwrap();
+        let out = base.path().join("out");
+        let refused = |input: &Path| check_inputs(&out, &["-".into(), input.into()]).is_err();
+        assert!(!refused(&out.join("part-00000.csv")), "there is no folder yet");
+        fs::create_dir(&out).unwrap();
+        for (name, is_part) in [("part-00000.csv", true), ("part-000007.csv", true), ("part-7.csv", false)] {
+            assert!(!refused(&out.join(name)), "{name} is not there yet");
+            fs::write(out.join(name), "").unwrap();
+            assert_eq!(refused(&out.join(name)), is_part, "{name}");
+            assert_eq!(refused(&out.join("../out").join(name)), is_part, "{name}");
+            fs::write(base.path().join(name), "").unwrap();
+            assert!(!refused(&base.path().join(name)), "{name} elsewhere");
+        }
     }
 
     #[test]

@@ -116,6 +116,8 @@ fn headers_must_be_the_same() {
 fn rows_over_the_limit_name_the_option() {
     let said = error("-k a -n 2 --max-record 100", &[&format!("a,b\n1,2\n3,{}\n4,5\n", "x".repeat(200))]);
     assert_eq!(said, "0.csv:3: row is too large: 203 bytes so far, and --max-record allows 100");
+    let closed = error("-k a -n 2 --max-record 100", &[&format!("a,b\n1,2\n3,\"{}\"\n4,5\n", "x\n".repeat(100))]);
+    assert_eq!(closed, "0.csv:3: row is too large: 205 bytes so far, and --max-record allows 100");
     let open = format!("a,b\n1,\"2\n{}", "3,4\n".repeat(1_000_000));
     let said = error("-k a -n 2", &[&open]);
     assert!(said.starts_with("0.csv:2: row is too large: ") && said.contains("never closed"), "{said}");
@@ -158,8 +160,26 @@ fn smallest_pool_works_and_one_less_is_refused() {
 
 #[test]
 fn segments_must_be_whole_pages() {
-    let said = error("-k a -n 2 --segment-size 1000", &["a\n1\n"]);
-    assert!(said.contains("1000"), "{said}");
+    let place = Place::new();
+    let file = place.file("in", "a\n1\n");
+    let page = forebay::memory::page_size();
+    let nearest = |smaller: usize| format!("the nearest valid sizes are {smaller} and {}", smaller + page);
+    let first = format!("the nearest valid size is {page}");
+    for (size, told) in [
+        ("0", first.clone()),
+        ("1", first.clone()),
+        (&(page - 1).to_string(), first),
+        (&(page + 904).to_string(), nearest(page)),
+        ("1073741823", nearest((1 << 30) - page)),
+        ("1025M", "at most 1073741824 bytes".into()),
+        ("2G", "at most 1073741824 bytes".into()),
+    ] {
+        let options = format!("-k a -n 2 --segment-size {size}");
+        let said = failed(2, shuffle(&options, &place.path("out"), [&file]).output().unwrap());
+        assert!(said.starts_with(&format!("error: invalid value '{size}' for '--segment-size <B>': ")), "{said}");
+        assert!(said.contains(&told) && said.contains(&format!("{page} bytes")), "{size}: {said}");
+    }
+    assert_eq!(listing(&place.path("")), ["in"]);
 }
 
 /// Under a limit of the shell's.

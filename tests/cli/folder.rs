@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Data, Place, failed, listing, shuffle, succeed};
+use crate::support::{Data, Place, failed, listing, run_with, shuffle, succeed, succeeded};
 
 const OPTIONS: &str = "-k key -n 2";
 
@@ -39,6 +39,36 @@ fn force_replaces_parts_and_leaves_other_files() {
     assert_eq!(listing(&out), ["notes.txt", "part-00000.csv", "part-00001.csv", "part-7.csv"]);
     fs::remove_file(out.join("notes.txt")).unwrap();
     fs::remove_file(out.join("part-7.csv")).unwrap();
+    data.parts_by_key(&out, 2);
+}
+
+#[test]
+fn parts_that_are_inputs_are_not_replaced() {
+    let place = Place::new();
+    let data = Data::generate(4, 0, 100, 30, "\n");
+    let (file, out) = (place.file("in", data.file()), place.path("out"));
+    succeed(shuffle("-k key -n 3", &out, [&file]));
+    let (link, linked) = (place.path("link"), place.path("linked"));
+    std::os::unix::fs::symlink(&out, &linked).unwrap();
+    std::os::unix::fs::symlink(out.join("part-00002.csv"), &link).unwrap();
+    // One that would be replaced, one that would be removed, and both in disguise.
+    for (out, part) in [
+        (&out, &out.join("part-00000.csv")),
+        (&out, &out.join("part-00002.csv")),
+        (&linked, &out.join("../out/part-00000.csv")),
+        (&out, &link),
+    ] {
+        let said = failed(1, shuffle("-k key -n 2 --force", out, [&file, part]).output().unwrap());
+        let wanted = format!("{} is an input, and a part in {}", part.display(), out.display());
+        assert!(said.contains(&wanted) && said.ends_with("choose another --out\n"), "{said}");
+        data.parts_by_key(out, 3);
+    }
+    // Other files in DIR, parts elsewhere and stdin are as good as any.
+    fs::rename(&file, out.join("in.csv")).unwrap();
+    let elsewhere = place.file("part-00000.csv", &data.header);
+    let command = shuffle("-k key -n 2 --force", &out, [&out.join("in.csv"), &elsewhere, &"-".into()]);
+    succeeded(run_with(command, data.header.as_bytes()));
+    fs::remove_file(out.join("in.csv")).unwrap();
     data.parts_by_key(&out, 2);
 }
 

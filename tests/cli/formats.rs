@@ -81,14 +81,3 @@ fn quoted_header_may_span_lines() {
     succeed(command);
     assert_eq!(contents(&out), [text]);
 }
-
-#[test]
-fn input_may_be_what_is_replaced() {
-    let place = Place::new();
-    let out = place.path("out");
-    let text = "a,b\n1,2\n1,3\n";
-    succeed(shuffle("-k a -n 3", &out, [place.file("in", text)]));
-    let parts = listing(&out).into_iter().map(|name| out.join(name));
-    succeed(shuffle("-k a -n 1 --force", &out, parts));
-    assert_eq!(contents(&out), [text]);
-}
