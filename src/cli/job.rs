@@ -167,7 +167,8 @@ fn start_consumer(
     mut file: PartWriter,
     reports: Sender<Report>,
 ) -> Result<()> {
-    let reader = RecordReader::new(gate, max_record);
+    // There may be hundreds of consumers: none keeps the room that one large row took.
+    let reader = RecordReader::new(gate, max_record).keep_at_most(64 << 10);
     let work = move |reader: &mut RecordReader| {
         while let Some(record) = reader.next()? {
             file.row(record.bytes())?;

@@ -131,6 +131,14 @@ impl RecordReader {
         Self { gate, spanning, broken: vec![false; channels], current: None }
     }
 
+    /// Gives the memory of a record that spanned buffers back when it took more than `bytes`: see
+    /// [`SpanningReader::keep_at_most`]. For many readers of few large records.
+    #[must_use]
+    pub fn keep_at_most(mut self, bytes: usize) -> Self {
+        self.spanning = self.spanning.into_iter().map(|reader| reader.keep_at_most(bytes)).collect();
+        self
+    }
+
     /// The next record; `None` when every channel has ended. Blocking, on the producers; wait-free while the buffer at
     /// hand has a whole record.
     ///

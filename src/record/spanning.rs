@@ -39,6 +39,8 @@ pub struct SpanningReader {
     length_seen: usize,
     /// `spanning` was handed out, and is to be cleared.
     handed_out: bool,
+    /// The capacity of `spanning` that is kept from one record to the next.
+    keep: usize,
     /// Bytes of the stream before the input at hand; for errors.
     position: u64,
     /// Where the length of the open record begins in the stream; for errors.
@@ -92,9 +94,18 @@ impl SpanningReader {
             length: [0; LENGTH_BYTES],
             length_seen: 0,
             handed_out: false,
+            keep: usize::MAX,
             position: 0,
             start: 0,
         }
+    }
+
+    /// Gives the memory of a record that spanned buffers back when it took more than `bytes`, at the latest when the
+    /// buffer in which it ended is used up. Unless told so, the reader keeps what its largest record took.
+    #[must_use]
+    pub fn keep_at_most(mut self, bytes: usize) -> Self {
+        self.keep = bytes;
+        self
     }
 
     /// Looks for the next record in `input` from `*at` on, and moves `*at` behind it. `None` says that the input is
@@ -146,6 +157,9 @@ impl SpanningReader {
         if self.handed_out {
             self.spanning.clear();
             self.handed_out = false;
+            if self.spanning.capacity() > self.keep {
+                self.spanning = Vec::new();
+            }
         }
         while self.length_seen < LENGTH_BYTES {
             let Some(&byte) = input.get(*at) else { return Ok(self.used_up(input)) };
@@ -284,6 +298,20 @@ mod tests {
         for (bytes, missing) in [(&b"\0\0"[..], 2), (b"\0\0\0\x05", 5), (b"\0\0\0\x05abc", 2)] {
             let error = read_all(&mut SpanningReader::new(8), &[bytes]).unwrap_err();
             assert_eq!(error, RecordError::CutShort { offset: bytes.len() as u64, missing });
+        }
+    }
+
+    #[test]
+    fn the_memory_of_a_large_record_is_given_back_if_asked_for() {
+        for (keep, kept) in [(usize::MAX, true), (8, true), (7, false)] {
+            let mut reader = SpanningReader::new(8).keep_at_most(keep);
+            assert_eq!(reader.next(b"\0\0\0\x08abcd", &mut 0), Ok(None));
+            let (last, mut at) = (b"efgh\0\0\0\0", 0);
+            assert_eq!(reader.next(last, &mut at), Ok(Some(Found::Spanning)));
+            assert_eq!(reader.spanning(), b"abcdefgh");
+            assert_eq!(reader.next(last, &mut at), Ok(Some(Found::InPlace(8..8))));
+            assert_eq!(reader.next(last, &mut at), Ok(None), "used up");
+            assert_eq!(reader.spanning.capacity() > 0, kept, "asked to keep {keep}");
         }
     }
 
