@@ -86,6 +86,12 @@ fn too_much_required_says_who_has_it_and_what_fits() {
 }
 
 #[test]
+fn more_segments_than_can_be_named_are_refused() {
+    let error = NetworkBufferPool::builder().segments(u32::MAX).build().unwrap_err();
+    assert!(matches!(error, PoolError::TooManySegments { segments: u32::MAX, .. }), "{error}");
+}
+
+#[test]
 fn buffers_outlive_their_pools() {
     let pool = pool(4);
     let mut local = pool.local_pool("task").required(1).build().unwrap();

@@ -12,6 +12,14 @@ pub enum PoolError {
     /// The memory could not be mapped as asked for; the error says what the system refused and what to do.
     #[error(transparent)]
     Arena(#[from] ArenaError),
+    /// More segments than can be named. Take fewer, larger ones.
+    #[error("{segments} segments are more than the {limit} that can be named; take fewer, larger ones")]
+    TooManySegments {
+        /// How many were asked for.
+        segments: u32,
+        /// How many there can be.
+        limit: u32,
+    },
     /// The segments are promised to other pools. Lower `required` here or there, or give the network pool more
     /// segments.
     #[error(

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     buffer::table::SegmentTable,
+    lockfree::inbox::MAX_INDEX,
     memory::{Arena, ArenaOptions},
     sync::Arc,
 };
@@ -181,12 +182,14 @@ impl NetworkBufferPoolBuilder {
     /// Maps the memory. Blocking, on the system.
     ///
     /// # Errors
-    /// [`PoolError::Arena`]: a setting is out of range, or the system refused the mapping or one of the options. The
-    /// error says which and what to do. Nothing stays mapped.
-    ///
-    /// # Panics
-    /// If there are more than 2³² − 4 segments.
+    /// * [`PoolError::Arena`]: a setting is out of range, or the system refused the mapping or one of the options. The
+    ///   error says which and what to do. Nothing stays mapped.
+    /// * [`PoolError::TooManySegments`]: more than 2³² − 4 of them.
     pub fn build(self) -> Result<NetworkBufferPool, PoolError> {
+        let segments = self.arena.segments;
+        if segments > MAX_INDEX {
+            return Err(PoolError::TooManySegments { segments, limit: MAX_INDEX });
+        }
         let table = SegmentTable::new(Arena::new(&self.arena)?);
         Ok(NetworkBufferPool { core: Arc::new(Core::new(table)) })
     }
