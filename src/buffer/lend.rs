@@ -163,6 +163,8 @@ pub(super) fn release(header: NonNull<Header>) {
             }
             // ORDERING R2 Acquire, pairs with R1 of all others. A load rather than a fence: ThreadSanitizer sees it.
             header.refs.load(Ordering::Acquire);
+            // Relaxed: no handle is left, so nobody else looks until the segment is lent again; the inbox publishes it.
+            header.refs.store(1, Ordering::Relaxed);
         }
     }
     release_last(header);
@@ -174,8 +176,6 @@ fn release_last(header: NonNull<Header>) {
     let (lent_by, index) = {
         // SAFETY: H1, nobody else has a handle, and ours is not yet given up.
         let header = unsafe { header.as_ref() };
-        // Relaxed: no handle is left, so nobody else looks until the segment is lent again; the inbox publishes it.
-        header.refs.store(0, Ordering::Relaxed);
         (header.lent_by(), header.index())
     };
     let home = NonNull::new(lent_by.home.cast_mut()).expect("a lent segment has a home");
@@ -238,13 +238,15 @@ impl Lender {
     #[inline]
     fn hand_out(&self, segment: FreeSegment, borrowed: bool) -> BufferMut {
         let header = self.home().table.header(&segment);
-        header.lent_by.with_mut(|lent_by| {
-            // SAFETY: H2, `segment` is the only name of the segment, so no handle reads the cell.
-            unsafe { *lent_by = LentBy { home: self.home.as_ptr(), borrowed } }
-        });
-        // Relaxed, both: no handle exists yet; however the first one gets to another thread publishes them.
-        header.refs.store(1, Ordering::Relaxed);
-        header.committed.store(0, Ordering::Relaxed);
+        let terms = LentBy { home: self.home.as_ptr(), borrowed };
+        // Mostly they are the same as last time: then the header's line stays as it is, on whichever core has it.
+        if header.lent_by() != terms {
+            header.lent_by.with_mut(|lent_by| {
+                // SAFETY: H2, `segment` is the only name of the segment, so no handle reads the cell.
+                unsafe { *lent_by = terms }
+            });
+        }
+        // `refs` is 1 already: it counts the handle from here on.
         let _ = segment.into_index(); // named by the handle from here on
         BufferMut::lent(NonNull::from(header))
     }
@@ -267,7 +269,6 @@ impl Lender {
             {
                 return Err(buffer);
             }
-            header.refs.store(0, Ordering::Relaxed); // no handle is left but ours, so nobody else writes
         }
         self.own_out -= 1;
         // SAFETY: H1, the table outlives us.

@@ -38,12 +38,12 @@ impl Drop for FreeSegment {
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Header {
-    /// Handles that exist (H1). Written by whoever clones or drops a handle.
+    /// Handles that exist (H1), and 1 while there is none: lending and dropping the only handle write nothing here, so a
+    /// segment that goes from core to core takes this line along for reading only. Written by whoever clones a handle, or
+    /// drops one of several.
     pub(super) refs: AtomicU32,
     /// `length << 1 | finished`. Written by the builder alone, read by its consumers.
     pub(super) committed: AtomicU32,
-    /// The link of the inbox, or none, that the segment is in.
-    next: AtomicU32,
     index: u32,
     /// Who lent the segment: set while its only name is a `FreeSegment`, read by who drops the last handle.
     pub(super) lent_by: UnsafeCell<LentBy>,
@@ -52,7 +52,7 @@ pub(crate) struct Header {
 }
 
 /// Who lent a segment, and on which terms.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LentBy {
     pub(super) home: *const Home,
     /// Goes to the common depot when it comes back, not to its lender.
@@ -124,6 +124,9 @@ impl Header {
 #[derive(Debug)]
 pub(crate) struct SegmentTable {
     headers: Box<[Header]>,
+    /// The link of the inbox, or none, that each segment is in. Not in the headers: the owner walks a chain of them, and
+    /// here one cache line has sixteen.
+    links: Box<[AtomicU32]>,
     arena: Arena,
 }
 
@@ -134,16 +137,16 @@ impl SegmentTable {
         let capacity = arena.segment_size() as u32;
         let headers = (0..arena.segments())
             .map(|index| Header {
-                refs: AtomicU32::new(0),
+                refs: AtomicU32::new(1),
                 committed: AtomicU32::new(0),
-                next: AtomicU32::new(0),
                 index,
                 lent_by: UnsafeCell::new(LentBy { home: ptr::null(), borrowed: false }),
                 data: arena.data(index),
                 capacity,
             })
             .collect();
-        Arc::new(Self { headers, arena })
+        let links = (0..arena.segments()).map(|_| AtomicU32::new(0)).collect();
+        Arc::new(Self { headers, links, arena })
     }
 
     /// The names of all segments. To be called once, when the table is made.
@@ -165,7 +168,7 @@ impl SegmentTable {
     pub(crate) fn regain(&self, index: u32) -> FreeSegment {
         assert!(index < self.segments(), "broken invariant M1: no segment {index}");
         // Relaxed: nobody else has the index, so nobody writes.
-        debug_assert_eq!(self.headers[index as usize].refs.load(Ordering::Relaxed), 0, "M1: segment {index} is held");
+        debug_assert_eq!(self.headers[index as usize].refs.load(Ordering::Relaxed), 1, "M1: segment {index} is held");
         FreeSegment(index)
     }
 
@@ -180,6 +183,6 @@ impl SegmentTable {
 
 impl Links for SegmentTable {
     fn link(&self, index: u32) -> &AtomicU32 {
-        &self.headers[index as usize].next
+        &self.links[index as usize]
     }
 }
