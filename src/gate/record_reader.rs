@@ -1,7 +1,7 @@
 //! Buffers in, records out.
 
 use std::{
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -144,19 +144,17 @@ impl RecordReader {
     ///
     /// # Errors
     /// [`ReadError`], once for each channel that failed; then the others go on.
+    #[inline]
     #[allow(clippy::should_implement_trait, reason = "records are lent, which an Iterator cannot do")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
-        let found = loop {
-            if let Some(found) = self.next_at_hand()? {
-                break found;
-            }
-            match self.gate.next() {
-                Err(error) => self.failed(error)?,
-                Ok(None) => return Ok(None),
-                Ok(Some(arrived)) => self.arrived(arrived)?,
-            }
+        let found = match self.next_at_hand()? {
+            None => match self.next_arriving(|gate| Poll::Ready(gate.next())) {
+                Poll::Ready(found) => found?,
+                Poll::Pending => None, // never: the gate waits
+            },
+            found => found,
         };
-        Ok(self.lend(&found))
+        Ok(found.and_then(|found| self.lend(&found)))
     }
 
     /// The next record if there is one now; `None` if there is nothing now, or nothing ever
@@ -164,18 +162,16 @@ impl RecordReader {
     ///
     /// # Errors
     /// As [`next`](Self::next).
+    #[inline]
     pub fn try_next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
-        let found = loop {
-            if let Some(found) = self.next_at_hand()? {
-                break found;
-            }
-            match self.gate.try_next() {
-                Err(error) => self.failed(error)?,
-                Ok(None) => return Ok(None),
-                Ok(Some(arrived)) => self.arrived(arrived)?,
-            }
+        let found = match self.next_at_hand()? {
+            None => match self.next_arriving(|gate| Poll::Ready(gate.try_next())) {
+                Poll::Ready(found) => found?,
+                Poll::Pending => None, // never: the gate says `None`
+            },
+            found => found,
         };
-        Ok(self.lend(&found))
+        Ok(found.and_then(|found| self.lend(&found)))
     }
 
     /// As [`next`](Self::next), but arranges for the waker to be woken when there may be something. Lock-free. Only the
@@ -184,18 +180,11 @@ impl RecordReader {
     /// # Errors
     /// As [`next`](Self::next).
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Record<'_>>, ReadError>> {
-        let found = loop {
-            if let Some(found) = self.next_at_hand()? {
-                break found;
-            }
-            match self.gate.poll_next(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => self.failed(error)?,
-                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(Some(arrived))) => self.arrived(arrived)?,
-            }
+        let found = match self.next_at_hand()? {
+            None => ready!(self.next_arriving(|gate| gate.poll_next(context)))?,
+            found => found,
         };
-        Poll::Ready(Ok(self.lend(&found)))
+        Poll::Ready(Ok(found.and_then(|found| self.lend(&found))))
     }
 
     /// Whether every channel has ended and all was read. True only after a call has found that there is no more, and
@@ -232,6 +221,23 @@ impl RecordReader {
                 self.current = None;
                 self.broken[channel] = true;
                 Err(ReadError::Record { channel, source })
+            }
+        }
+    }
+
+    /// The next record in what `arrive` brings, now that the buffer at hand is used up; `None` if that brings nothing.
+    fn next_arriving(
+        &mut self,
+        mut arrive: impl FnMut(&mut InputGate) -> Poll<Result<Option<(usize, BufferOrEvent)>, GateError>>,
+    ) -> Poll<Result<Option<Found>, ReadError>> {
+        loop {
+            match ready!(arrive(&mut self.gate)) {
+                Err(error) => self.failed(error)?,
+                Ok(None) => return Poll::Ready(Ok(None)),
+                Ok(Some(arrived)) => self.arrived(arrived)?,
+            }
+            if let Some(found) = self.next_at_hand()? {
+                return Poll::Ready(Ok(Some(found)));
             }
         }
     }

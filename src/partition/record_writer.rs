@@ -98,14 +98,17 @@ impl<S> RecordWriter<S> {
     where
         S: ChannelSelector<R>,
     {
-        let result = match self.selector.select(record, self.partition.subpartitions()) {
+        let written = match self.selector.select(record, self.partition.subpartitions()) {
             Target::One(subpartition) => self.partition.emit(record, subpartition),
             Target::All => self.partition.broadcast(record),
         };
-        if self.flush_each {
-            self.flush(); // after an error too: what went to all has reached those who are there
+        if let Err(error) = written {
+            return Err(self.flushed(error));
         }
-        result
+        if self.flush_each {
+            self.flush();
+        }
+        Ok(())
     }
 
     /// Writes one record to all subpartitions, whatever the selector says; serialized once. Blocking, on the pool.
@@ -113,11 +116,22 @@ impl<S> RecordWriter<S> {
     /// # Errors
     /// As [`emit`](Self::emit).
     pub fn broadcast<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
-        let result = self.partition.broadcast(record);
-        if self.flush_each {
-            self.flush(); // as in `emit`
+        if let Err(error) = self.partition.broadcast(record) {
+            return Err(self.flushed(error));
         }
-        result
+        if self.flush_each {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Flushes after an error, too, if each record is to be: what went to all has reached those who are there.
+    #[cold]
+    fn flushed(&mut self, error: WriteError) -> WriteError {
+        if self.flush_each {
+            self.flush();
+        }
+        error
     }
 
     /// Tells all readers of everything that was written. Lock-free; O(subpartitions).
