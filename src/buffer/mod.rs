@@ -14,7 +14,8 @@
 //!
 //! # Invariants
 //!
-//! * **H1** Every handle counts one in its header's `refs`, and its header, its bytes and its home exist while it does:
+//! * **H1** Every handle counts one in its header's `refs` (which stands at 1 while there is none, so that lending and
+//!   dropping the only one write nothing), and its header, its bytes and its home exist while it does:
 //!   the home keeps the table alive, and outlives the last handle that was lent from it (`lend`).
 //! * **H2** A segment is named by one `FreeSegment` while nobody holds it, and by handles while somebody does; never by
 //!   both. That is M1, and it is a matter of types: `FreeSegment` is neither `Copy` nor `Clone`.
