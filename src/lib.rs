@@ -72,7 +72,8 @@
 //!
 //! # Features
 //!
-//! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library.
+//! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library. `serde`
+//! adds `record::Serde`, which makes records of any type that serde serializes.
 
 pub mod buffer;
 mod channel;

@@ -1,0 +1,12 @@
+//! The layouts of the types that everybody has. The table is in the docs of
+//! [`SerializeRecord`](super::SerializeRecord#layouts).
+
+mod bytes;
+mod compound;
+mod scalar;
+mod sequence;
+mod string_value;
+#[cfg(all(test, not(forebay_loom)))]
+mod tests;
+
+pub use string_value::{NullableStringValue, StringValue};
