@@ -93,6 +93,7 @@ mod sync;
 pub mod transport;
 
 pub use channel::{Cause, Event};
+pub use lockfree::wait::WaitStrategy;
 
 /// The README's Rust blocks, as doctests.
 #[cfg(doctest)]
