@@ -19,6 +19,7 @@
 //!
 //! * [`Decoder`], [`Message`]: frames. Each length, count and id is checked before it is used; [`Limits`] bound what a
 //!   peer can make this side hold.
+//! * [`Event`]: what a buffer holds that holds no data.
 //! * [`ErrorResponse`]: a Java exception, as far as one can tell without a JVM.
 //!
 //! # Version
@@ -30,18 +31,26 @@
 
 mod decoder;
 mod error;
+mod error_response;
+mod event;
 mod fields;
 mod ids;
+mod java;
 mod message;
+mod utf8;
 
 pub use decoder::{Decoder, Limits, Role};
 pub use error::{DecodeError, EncodeError};
+pub use error_response::{ErrorResponse, JavaException};
+pub use event::{
+    Alignment, CheckpointBarrier, Event, SavepointFormat, SnapshotType, StopMode, WatermarkEvent, WatermarkValue,
+};
 pub use ids::{
     ExecutionAttemptId, ExecutionGraphId, ExecutionVertexId, InputChannelId, IntermediateDataSetId,
     IntermediateResultPartitionId, JobVertexId, OperatorId, ParseIdError, ResultPartitionId,
     ResultSubpartitionIndexSet,
 };
-pub use message::{BufferResponse, ErrorResponse, Message, PartitionRequest, TaskEventRequest};
+pub use message::{BufferResponse, Message, PartitionRequest, TaskEventRequest};
 
 /// The Flink whose protocol this is, byte for byte.
 pub const FLINK_VERSION: &str = "2.3.0";
