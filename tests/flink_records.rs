@@ -1,10 +1,10 @@
-//! Stream elements and values are Flink's, byte for byte, both ways: `data/flink/elements.txt` was printed by Flink.
+//! Stream elements and values are Flink's, byte for byte, both ways: `data/flink/vectors.txt` was printed by Flink.
 
 use std::collections::BTreeMap;
 
 use forebay::record::{
-    DecodeError, DeserializeRecord, InternalWatermark, LatencyMarker, NullableStringValue, RecordAttributes,
-    SerializeRecord, StreamElement, StreamRecord, StringValue, Watermark, WatermarkStatus,
+    DecodeError, DeserializeRecord, InternalWatermark, LatencyMarker, NullableStringValue, RecordAttributes, Row,
+    RowKind, SerializeRecord, StreamElement, StreamRecord, StringValue, Watermark, WatermarkStatus,
 };
 
 /// What Flink said, by group and description.
@@ -12,8 +12,9 @@ struct Vectors(BTreeMap<(&'static str, &'static str), Vec<u8>>);
 
 impl Vectors {
     fn new() -> Self {
-        let lines = include_str!("data/flink/elements.txt").lines().filter(|line| !line.starts_with('#'));
-        Self(lines.map(parse).collect())
+        let lines = include_str!("data/flink/vectors.txt").lines();
+        let ours = lines.filter(|line| line.starts_with("element | ") || line.starts_with("value | "));
+        Self(ours.map(parse).collect())
     }
 
     /// Each vector is taken once, so that none is left out.
@@ -123,6 +124,10 @@ fn every_value_is_flinks() {
         both_ways(&StringValue::from("a".repeat(length)), &take(what));
     }
     both_ways(&(7_i64, StringValue::from("b")), &take("TupleSerializer (7, \"b\")"));
+    let row = |kind, number| Row { kind, fields: (number, Some(StringValue::from("b"))) };
+    both_ways(&row(RowKind::Insert, Some(7_i64)), &take("RowSerializer INSERT (7, \"b\")"));
+    both_ways(&row(RowKind::Insert, None::<i64>), &take("RowSerializer INSERT (null, \"b\")"));
+    both_ways(&row(RowKind::Delete, Some(7_i64)), &take("RowSerializer DELETE (7, \"b\")"));
     let left: Vec<_> = vectors.0.keys().filter(|(group, _)| *group == "value").collect();
     assert!(left.is_empty(), "not tested: {left:?}");
 }

@@ -37,7 +37,7 @@ pub use spanning::{Found, RecordError, SpanningReader};
 pub use stream_element::{
     InternalWatermark, LatencyMarker, RecordAttributes, StreamElement, StreamRecord, Watermark, WatermarkStatus,
 };
-pub use values::{NullableStringValue, StringValue};
+pub use values::{NullableStringValue, Row, RowKind, StringValue};
 
 /// Bytes of the length that precedes each record.
 pub const LENGTH_BYTES: usize = 4;

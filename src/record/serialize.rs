@@ -20,6 +20,7 @@ use super::{DecodeError, Fields, LENGTH_BYTES, MAX_RECORD_BYTES};
 /// | `[u8]`, `Vec<u8>` | the bytes | 4 bytes of length, the bytes | as a field: `BytePrimitiveArray` |
 /// | `str`, `String` | UTF-8 | 4 bytes of length, UTF-8 | |
 /// | [`StringValue`](super::StringValue) | see there | the same | String |
+/// | [`Row`](super::Row) | see there | the same | Row |
 /// | tuples of up to 12, `[T; N]` | their fields | the same | Tuple |
 /// | `[T]`, `Vec<T>` | 4 bytes of count, the fields | the same | List; primitive arrays |
 /// | `Option<T>` | a byte, 0 or 1, and `T` as a record | the byte, and `T` as a field | |

@@ -18,7 +18,7 @@ use super::{ChannelSelector, Target};
 /// ```
 ///
 /// # Source
-/// Flink's `ShufflePartitioner`. The numbers are Steele, Lea and Flood's SplitMix64 (OOPSLA 2014), brought into range by
+/// Flink's `ShufflePartitioner`. The numbers are Steele, Lea and Flood's `SplitMix64` (OOPSLA 2014), brought into range by
 /// Lemire's multiplication (2019).
 #[derive(Debug, Clone)]
 pub struct Random {
@@ -47,7 +47,7 @@ impl Random {
         mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^= mixed >> 31;
         // The bias is at most `end` in 2^64.
-        (u128::from(mixed) * end as u128 >> 64) as usize
+        ((u128::from(mixed) * end as u128) >> 64) as usize
     }
 }
 

@@ -37,7 +37,7 @@ fn the_shares_of_rescale_are_flinks() {
     assert_eq!(shares(2, 3), [0..2, 2..3]);
     assert_eq!(shares(3, 2), [0..1, 1..2, 1..2]);
     assert_eq!(shares(4, 2), [0..1, 0..1, 1..2, 1..2]);
-    assert_eq!(shares(1, 4), [0..4]);
+    assert_eq!(Rescale::new(0, 1).share(4), 0..4);
     assert_eq!(shares(3, 7), [0..3, 3..5, 5..7]);
 }
 

@@ -3,10 +3,12 @@
 
 mod bytes;
 mod compound;
+mod row;
 mod scalar;
 mod sequence;
 mod string_value;
 #[cfg(all(test, not(forebay_loom)))]
 mod tests;
 
+pub use row::{Row, RowKind};
 pub use string_value::{NullableStringValue, StringValue};

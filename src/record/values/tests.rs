@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{DecodeError, DeserializeRecord, NullableStringValue, SerializeRecord, StringValue};
+use super::super::{DecodeError, DeserializeRecord, NullableStringValue, Row, RowKind, SerializeRecord, StringValue};
 
 fn bytes_of<T: SerializeRecord + ?Sized>(value: &T) -> Vec<u8> {
     let mut bytes = vec![0xAA; value.serialized_len()];
@@ -73,6 +73,22 @@ fn text_options_lists_and_tuples_come_back() {
     round_trip(&["a".to_owned(), "bc".to_owned()]);
     round_trip(&(1_u8, (2_u16, Some(vec![3_u32])), "four".to_owned()));
     round_trip(&(1_u8, 2_i8, 3_u16, 4_i16, 5_u32, 6_i32, 7_u64, 8_i64, 9_u128, 10_i128, 1.5_f32, 2.5_f64));
+}
+
+#[test]
+fn rows_come_back_with_every_kind_and_null() {
+    use RowKind::{Delete, Insert, UpdateAfter, UpdateBefore};
+    for (kind, bits) in [(Insert, 0), (UpdateBefore, 0b10), (UpdateAfter, 0b01), (Delete, 0b11)] {
+        round_trip(&Row { kind, fields: (Some(7_u8), None::<u16>, Some("text".to_owned())) });
+        assert_eq!(bytes_of(&Row { kind, fields: (Some(0xFF_u8),) }), [bits << 6, 0xFF]);
+        let null = None::<bool>;
+        let twelve =
+            Row { kind, fields: (null, Some(7_u8), null, null, null, null, null, null, null, null, null, null) };
+        assert_eq!(bytes_of(&twelve), [bits << 6 | 0b10_1111, 0b1111_1100, 7]);
+        round_trip(&twelve);
+    }
+    let error = Row::<(Option<u8>, Option<u8>)>::deserialize(&[0b0000_1000, 1, 2]).unwrap_err();
+    assert_eq!(error, DecodeError::Value { kind: "row", offset: 0, value: 8 }, "a bit for no field");
 }
 
 #[test]
