@@ -53,6 +53,7 @@
 //! | floor | module | holds |
 //! |---|---|---|
 //! | 6 | [`transport`] | what joins the two sides: in one process, so far |
+//! | 5 | [`wire`] | Flink's messages and events as bytes, and back |
 //! | 4 | [`gate`] | the receiving side: [`InputGate`](gate::InputGate), [`RecordReader`](gate::RecordReader) |
 //! | 4 | [`partition`] | the sending side: [`RecordWriter`](partition::RecordWriter), selectors, flushing |
 //! | 4 | [`Event`], [`Cause`] | what travels between records: the end, or a failure |
@@ -90,6 +91,7 @@ pub mod pool;
 pub mod record;
 mod sync;
 pub mod transport;
+pub mod wire;
 
 pub use channel::{Cause, Event};
 
