@@ -74,6 +74,7 @@
 //! # Features
 //!
 //! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library.
+//! `compression` lets [`wire`] read what Flink's blocking partitions have compressed.
 
 pub mod buffer;
 mod channel;

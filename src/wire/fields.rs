@@ -45,8 +45,16 @@ impl<'a> Fields<'a> {
         self.array(field).map(u8::from_be_bytes)
     }
 
+    pub(super) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
+        self.array(field).map(u16::from_be_bytes)
+    }
+
     pub(super) fn i32(&mut self, field: &'static str) -> Result<i32, DecodeError> {
         self.array(field).map(i32::from_be_bytes)
+    }
+
+    pub(super) fn i64(&mut self, field: &'static str) -> Result<i64, DecodeError> {
+        self.array(field).map(i64::from_be_bytes)
     }
 
     /// 0 or 1.

@@ -1,8 +1,8 @@
 //! The messages, and their bytes.
 
 use super::{
-    BUFFER_HEADER_BYTES, EncodeError, FRAME_HEADER_BYTES, InputChannelId, MAGIC, ResultPartitionId,
-    ResultSubpartitionIndexSet, fields::Fields,
+    BUFFER_HEADER_BYTES, EncodeError, ErrorResponse, FRAME_HEADER_BYTES, InputChannelId, MAGIC, ResultPartitionId,
+    ResultSubpartitionIndexSet,
 };
 use crate::buffer::DataType;
 
@@ -109,21 +109,12 @@ pub struct PartitionRequest {
 /// An event that a consumer has for the task that produces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskEventRequest {
-    /// The event, serialized: in Flink's form of events.
+    /// The event, serialized: [`Event::decode`](super::Event::decode) reads it.
     pub event: Vec<u8>,
     /// The partition whose producer is meant.
     pub partition: ResultPartitionId,
     /// The channel.
     pub receiver: InputChannelId,
-}
-
-/// A failure on the producer's side: a Java exception, as it was serialized.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErrorResponse {
-    /// The exception, in Java's serialization.
-    pub cause: Vec<u8>,
-    /// The channel that has failed, or all of the connection.
-    pub receiver: Option<InputChannelId>,
 }
 
 /// The largest number of a signed 32-bit field.
@@ -299,25 +290,5 @@ impl BufferResponse {
         bytes[42] = u8::from(self.compressed);
         bytes[43..].copy_from_slice(&self.size.to_be_bytes());
         Ok(bytes)
-    }
-}
-
-impl ErrorResponse {
-    /// The exception and the receiver behind it. How long the exception is stands nowhere: it ends with the frame, in
-    /// front of a 1 and a receiver or of a 0.
-    pub(super) fn split(bytes: &[u8], base: u64) -> Result<Self, super::DecodeError> {
-        let tail = bytes.len().checked_sub(1 + InputChannelId::BYTES);
-        if let Some(tail) = tail
-            && bytes[tail] == 1
-        {
-            let receiver = Fields::new(&bytes[tail + 1..], base).array("receiver").map(InputChannelId)?;
-            return Ok(Self { cause: bytes[..tail].to_vec(), receiver: Some(receiver) });
-        }
-        let Some((0, cause)) = bytes.split_last() else {
-            let (value, at) = bytes.split_last().map_or((0, 0), |(last, cause)| (i64::from(*last), cause.len()));
-            let (field, expected) = ("end of the error", "0, or a 1 in front of a receiver");
-            return Err(super::DecodeError::Value { field, value, expected, offset: base + at as u64 });
-        };
-        Ok(Self { cause: cause.to_vec(), receiver: None })
     }
 }

@@ -19,7 +19,9 @@
 //!
 //! * [`Decoder`], [`Message`]: frames. Each length, count and id is checked before it is used; [`Limits`] bound what a
 //!   peer can make this side hold.
+//! * [`Event`]: what a buffer holds that holds no data.
 //! * [`ErrorResponse`]: a Java exception, as far as one can tell without a JVM.
+//! * [`Decompressor`]: blocks that a blocking partition has compressed (feature `compression`).
 //!
 //! # Version
 //! The protocol has no version exchange: it is that of [`FLINK_VERSION`], and another Flink may differ.
@@ -28,20 +30,30 @@
 //! Flink's `NettyMessage`, `EventSerializer` and the `writeTo`/`fromByteBuf` of its ids.
 #![forbid(unsafe_code)]
 
+mod compression;
 mod decoder;
 mod error;
+mod error_response;
+mod event;
 mod fields;
 mod ids;
+mod java;
 mod message;
+mod utf8;
 
+pub use compression::{Codec, DecompressError, Decompressor, UnknownCodec};
 pub use decoder::{Decoder, Limits, Role};
 pub use error::{DecodeError, EncodeError};
+pub use error_response::{ErrorResponse, JavaException};
+pub use event::{
+    Alignment, CheckpointBarrier, Event, SavepointFormat, SnapshotType, StopMode, WatermarkEvent, WatermarkValue,
+};
 pub use ids::{
     ExecutionAttemptId, ExecutionGraphId, ExecutionVertexId, InputChannelId, IntermediateDataSetId,
     IntermediateResultPartitionId, JobVertexId, OperatorId, ParseIdError, ResultPartitionId,
     ResultSubpartitionIndexSet,
 };
-pub use message::{BufferResponse, ErrorResponse, Message, PartitionRequest, TaskEventRequest};
+pub use message::{BufferResponse, Message, PartitionRequest, TaskEventRequest};
 
 /// The Flink whose protocol this is, byte for byte.
 pub const FLINK_VERSION: &str = "2.3.0";
