@@ -50,10 +50,9 @@ impl Receiver {
             match queue.front()? {
                 Entry::Event(_) => return Some(Next::Event),
                 Entry::Whole(buffer) if !buffer.is_empty() => return Some(Next::Data),
-                Entry::Whole(_) => {}
                 Entry::Data(consumer) if consumer.is_readable() => return Some(Next::Data),
                 Entry::Data(consumer) if !consumer.is_consumed() => return None,
-                Entry::Data(_) => {}
+                Entry::Whole(_) | Entry::Data(_) => {}
             }
             queue.pop();
             self.taken = self.taken.wrapping_add(1);
