@@ -38,7 +38,7 @@ fn what_is_written_here_is_read_there() {
         });
         let client = Client::builder().start().unwrap();
         let remote = |subpartition| RemotePartition::new(server.local_addr().to_string(), id(1), subpartition);
-        let gate = client.gate(&pool, GateOptions::default(), &[remote(0), remote(1)]).unwrap();
+        let gate = client.gate(&pool, &GateOptions::default(), &[remote(0), remote(1)]).unwrap();
         let mut reader = RecordReader::new(gate, 2 << 20);
         let mut next = [0, 1];
         while let Some(found) = reader.next().unwrap() {

@@ -14,15 +14,23 @@ use super::{
     error::Failure,
     session::{OpenGate, Session},
 };
-use crate::transport::tcp::{
-    link::Link,
-    traffic::{Counter, Traffic},
+use crate::{
+    channel::Said,
+    transport::tcp::{
+        link::Link,
+        traffic::{Counter, Traffic},
+    },
 };
 
 /// What reaches a connection from the side.
 #[derive(Debug)]
 pub(super) enum Command {
-    Open(OpenGate),
+    /// Open its channels.
+    Open(Box<OpenGate>),
+    /// A gate says something to the writer of one of its channels.
+    Said(u64, u32, Said),
+    /// A gate is gone.
+    Gone(u64),
 }
 
 /// See the [module](self). Polled by its task, or by a test.
@@ -79,7 +87,9 @@ impl<L: Link> Connection<L> {
             && let Poll::Ready(command) = self.commands.poll_recv(context)
         {
             match command {
-                Some(Command::Open(gate)) => self.session.open(gate),
+                Some(Command::Open(gate)) => self.session.open(*gate),
+                Some(Command::Said(gate, nth, said)) => self.session.said(gate, nth, said),
+                Some(Command::Gone(gate)) => self.session.gone(gate),
                 None => {
                     self.abandoned = true;
                     self.session.fail(&Failure::ShutDown);

@@ -87,6 +87,11 @@ impl Segments {
         Self { pool, spare: Vec::new(), granted: 0, exclusive, wanting: VecDeque::new(), channels }
     }
 
+    /// Credits that each channel has at least.
+    pub(super) fn exclusive(&self) -> u32 {
+        self.exclusive
+    }
+
     /// Sets the exclusive segments of a new channel aside: the credit of its request. Pending leaves the waker; what was
     /// set aside so far stays.
     pub(super) fn poll_exclusive(&mut self, context: &mut Context<'_>) -> Poll<Credit> {

@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use crate::{
     pool::PoolError,
-    wire::{DecodeError, ResultPartitionId},
+    wire::{DecodeError, DecompressError, ResultPartitionId},
 };
 
 /// A channel from another host that ended before its time: found as the cause in
@@ -68,6 +68,12 @@ pub enum Failure {
         /// Bytes of a segment.
         segment: usize,
     },
+    /// Data came compressed. Tell the gate by which codec, as the peer is configured: it is not on the wire.
+    #[error("compressed data came, and the gate was told of no codec")]
+    Compressed,
+    /// Data could not be decompressed: they are damaged, or of another codec than the gate was told of.
+    #[error(transparent)]
+    Decompress(DecompressError),
     /// An event makes no sense.
     #[error("an event can not be read: {0}")]
     Event(DecodeError),
@@ -100,6 +106,9 @@ pub enum OpenError {
     /// No exclusive segments and no floating ones: nothing could ever arrive. Set one of them.
     #[error("a gate without exclusive and without floating segments could receive nothing")]
     NoSegments,
+    /// The codec is not built in: build with the feature `compression`.
+    #[error(transparent)]
+    Codec(#[from] DecompressError),
     /// There is nothing to read.
     #[error("a gate needs at least one channel")]
     NoChannels,

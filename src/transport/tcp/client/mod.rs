@@ -7,18 +7,23 @@
 //!     └── requests, credit ◀── Segments ◀── a segment comes home ◀── dropped ◀──────────────────┘
 //! ```
 
+mod arrivals;
 mod connection;
 mod credit;
 mod error;
 mod inlet;
 mod session;
+mod unpack;
 
 use std::{
     collections::HashMap,
     fmt,
     hash::{BuildHasher, RandomState},
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -33,6 +38,7 @@ use self::{
     connection::{Command, Connection, run},
     credit::Segments,
     session::{OpenChannel, OpenGate, Session},
+    unpack::Unpack,
 };
 use super::{
     options::TcpOptions,
@@ -41,10 +47,10 @@ use super::{
     traffic::{Counter, Traffic},
 };
 use crate::{
-    channel::{Signal, channel},
+    channel::{Said, Signal, Upstream, channel},
     gate::InputGate,
     pool::NetworkBufferPool,
-    wire::ResultPartitionId,
+    wire::{Codec, Decompressor, ResultPartitionId},
 };
 
 /// Reads partitions from other hosts, forebay's or Flink's.
@@ -61,6 +67,7 @@ pub struct Client {
     config: Arc<Config>,
     connections: Mutex<Connections>,
     received: Arc<Counter>,
+    next_gate: AtomicU64,
     threads: Threads,
 }
 
@@ -130,7 +137,13 @@ impl ClientBuilder {
     /// [`StartError`]: the system refuses threads.
     pub fn start(self) -> Result<Client, StartError> {
         let threads = Threads::start("forebay-client", self.threads).map_err(StartError::Thread)?;
-        Ok(Client { config: Arc::new(self.config), connections: Mutex::default(), received: Arc::default(), threads })
+        Ok(Client {
+            config: Arc::new(self.config),
+            connections: Mutex::default(),
+            received: Arc::default(),
+            next_gate: AtomicU64::new(0),
+            threads,
+        })
     }
 }
 
@@ -164,11 +177,14 @@ pub struct GateOptions {
     pub exclusive: u32,
     /// Segments beyond those, for channels with more data, of each peer at most so many. 8 unless set, as Flink's.
     pub floating: u32,
+    /// What the peers compress data with, if they do: the wire does not say. None unless set. Takes up to 8 segments more
+    /// for each peer.
+    pub compression: Option<Codec>,
 }
 
 impl Default for GateOptions {
     fn default() -> Self {
-        Self { name: "gate".into(), exclusive: 2, floating: 8 }
+        Self { name: "gate".into(), exclusive: 2, floating: 8, compression: None }
     }
 }
 
@@ -184,6 +200,13 @@ impl GateOptions {
     #[must_use]
     pub fn exclusive(mut self, segments: u32) -> Self {
         self.exclusive = segments;
+        self
+    }
+
+    /// The same, for data compressed with `codec`. Needs the feature `compression`.
+    #[must_use]
+    pub fn compression(mut self, codec: Codec) -> Self {
+        self.compression = Some(codec);
         self
     }
 
@@ -220,51 +243,48 @@ impl Client {
     pub fn gate(
         &self,
         pool: &NetworkBufferPool,
-        options: GateOptions,
+        options: &GateOptions,
         partitions: &[RemotePartition],
     ) -> Result<InputGate, OpenError> {
-        let GateOptions { name, exclusive, floating } = options;
         if partitions.is_empty() {
             return Err(OpenError::NoChannels);
         }
-        if exclusive == 0 && floating == 0 {
+        if options.exclusive == 0 && options.floating == 0 {
             return Err(OpenError::NoSegments);
         }
         let channels = u32::try_from(partitions.len()).map_err(|_| OpenError::NoChannels)?;
-        let signal = Arc::new(Signal::new(channels));
-        let mut receivers = Vec::with_capacity(partitions.len());
-        let mut by_peer: Vec<Peer<'_>> = Vec::new();
+        let mut peers: Vec<Peer<'_>> = Vec::new();
         let mut places: HashMap<(&str, usize), usize> = HashMap::new();
-        for (index, remote) in (0..channels).zip(partitions) {
+        let mut routes = Vec::with_capacity(partitions.len());
+        for (index, remote) in partitions.iter().enumerate() {
+            let key = (remote.address.as_str(), index % self.config.stripes);
+            let place = *places.entry(key).or_insert_with(|| {
+                peers.push(Peer { key, ids: Vec::new(), channels: Vec::new() });
+                peers.len() - 1
+            });
+            routes.push((place as u32, peers[place].channels.len() as u32));
+            peers[place].channel(remote);
+        }
+        let mut gates = Vec::with_capacity(peers.len());
+        for peer in &peers {
+            gates.push(peer.gate(pool, options, self.next_gate.fetch_add(1, Ordering::Relaxed))?); // only counted here
+        }
+        let connections: Vec<_> = peers.iter().map(|peer| self.connection(peer.key)).collect();
+        let to = connections.iter().zip(&gates).map(|(connection, gate)| (connection.clone(), gate.token)).collect();
+        let signal = Arc::new(Signal::new(channels).with_upstream(Box::new(Routes { to, routes: routes.clone() })));
+        let mut receivers = Vec::with_capacity(partitions.len());
+        for (index, (peer, nth)) in (0..).zip(routes) {
             let (sender, receiver) = channel(signal.clone(), index);
             receivers.push(receiver);
-            let key = (remote.address.as_str(), index as usize % self.config.stripes);
-            let place = *places.entry(key).or_insert_with(|| {
-                by_peer.push(Peer { key, channels: Vec::new(), partitions: Vec::new() });
-                by_peer.len() - 1
-            });
-            let Peer { channels, partitions, .. } = &mut by_peer[place];
-            // Channels of one partition mostly come one after the other.
-            if partitions.last() != Some(&remote.partition) {
-                partitions.push(remote.partition);
+            let (partition, subpartition) = peers[peer as usize].channels[nth as usize];
+            gates[peer as usize].channels.push(OpenChannel { sender, partition, subpartition });
+        }
+        for (connection, gate) in connections.into_iter().zip(gates) {
+            if let Err(lost) = connection.send(Command::Open(Box::new(gate)))
+                && let Command::Open(gate) = lost.0
+            {
+                gate.fail(&Failure::Closed); // it has ended in this very moment
             }
-            let partition = partitions.len() as u32 - 1;
-            channels.push(OpenChannel { sender, partition, subpartition: remote.subpartition });
-        }
-        let mut gates = Vec::with_capacity(by_peer.len());
-        for Peer { key: (address, stripe), channels, partitions } in by_peer {
-            let required = exclusive.saturating_mul(channels.len() as u32);
-            let local = pool
-                .local_pool(format!("{name} from {address}"))
-                .required(required)
-                .maximum(required.saturating_add(floating))
-                .build()?;
-            let segment_size = local.segment_size();
-            let segments = Segments::new(local, exclusive, channels.len());
-            gates.push(((address, stripe), OpenGate { segments, segment_size, partitions, channels }));
-        }
-        for ((address, stripe), gate) in gates {
-            self.send(address, stripe, Command::Open(gate));
         }
         Ok(InputGate::new(signal, receivers))
     }
@@ -275,22 +295,18 @@ impl Client {
         self.received.snapshot()
     }
 
-    /// Sends `command` to the connection to `address`, a new one if there is none, or it has ended.
-    fn send(&self, address: &str, stripe: usize, command: Command) {
+    /// The connection to a peer: a new one if there is none, or it has ended.
+    fn connection(&self, (address, stripe): (&str, usize)) -> UnboundedSender<Command> {
         let mut connections = self.lock();
         let key = (Arc::from(address), stripe);
-        let refused = match connections.get(&key) {
-            Some(connection) => match connection.send(command) {
-                Ok(()) => return,
-                Err(refused) => refused.0,
-            },
-            None => command,
-        };
+        if let Some(connection) = connections.get(&key).filter(|connection| !connection.is_closed()) {
+            return connection.clone();
+        }
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let _ = sender.send(refused); // its receiver is right here
         let nth = connections.len();
         self.threads.spawn(nth, connect_and_run(key.0.clone(), self.config.clone(), self.received.clone(), receiver));
-        connections.insert(key, sender);
+        connections.insert(key, sender.clone());
+        sender
     }
 
     fn lock(&self) -> MutexGuard<'_, Connections> {
@@ -313,8 +329,69 @@ impl fmt::Debug for Client {
 /// The channels of a gate that go over one connection.
 struct Peer<'a> {
     key: (&'a str, usize),
-    channels: Vec<OpenChannel>,
-    partitions: Vec<ResultPartitionId>,
+    ids: Vec<ResultPartitionId>,
+    /// Place of the partition in `ids`, and subpartition.
+    channels: Vec<(u32, u32)>,
+}
+
+impl Peer<'_> {
+    fn channel(&mut self, remote: &RemotePartition) {
+        // Channels of one partition mostly come one after the other.
+        if self.ids.last() != Some(&remote.partition) {
+            self.ids.push(remote.partition);
+        }
+        self.channels.push((self.ids.len() as u32 - 1, remote.subpartition));
+    }
+
+    /// The gate for it, with its pools and no channels yet.
+    fn gate(&self, pool: &NetworkBufferPool, options: &GateOptions, token: u64) -> Result<OpenGate, OpenError> {
+        let name = format!("{} from {}", options.name, self.key.0);
+        let required = options.exclusive.saturating_mul(self.channels.len() as u32);
+        let maximum = required.saturating_add(options.floating);
+        let local = pool.local_pool(name.clone()).required(required).maximum(maximum).build()?;
+        let unpack = match options.compression {
+            None => None,
+            Some(codec) => {
+                let decompressor = Decompressor::new(codec)?;
+                let pool = pool.local_pool(format!("{name}, decompressed")).required(1).maximum(UNPACKED).build()?;
+                Some(Unpack::new(pool, decompressor))
+            }
+        };
+        Ok(OpenGate {
+            token,
+            segment_size: local.segment_size(),
+            segments: Segments::new(local, options.exclusive, self.channels.len()),
+            unpack,
+            partitions: self.ids.clone(),
+            channels: Vec::with_capacity(self.channels.len()),
+        })
+    }
+}
+
+/// Decompressed segments of a gate that nobody has read, at most.
+const UNPACKED: u32 = 8;
+
+/// The way from a gate to its connections.
+#[derive(Debug)]
+struct Routes {
+    /// The connections, and what the gate is called there.
+    to: Vec<(UnboundedSender<Command>, u64)>,
+    /// For each channel, which of them, and which channel there.
+    routes: Vec<(u32, u32)>,
+}
+
+impl Upstream for Routes {
+    fn say(&self, channel: u32, said: Said) {
+        let (to, nth) = self.routes[channel as usize];
+        let (connection, gate) = &self.to[to as usize];
+        let _ = connection.send(Command::Said(*gate, nth, said)); // without a connection there is nobody to hear it
+    }
+
+    fn gone(&self) {
+        for (connection, gate) in &self.to {
+            let _ = connection.send(Command::Gone(*gate)); // as above
+        }
+    }
 }
 
 /// The life of a connection.
@@ -334,8 +411,10 @@ async fn connect_and_run(
         Err(failure) => {
             // Nobody can send any more; who has sent already is told.
             commands.close();
-            while let Ok(Command::Open(gate)) = commands.try_recv() {
-                session.open(gate);
+            while let Ok(command) = commands.try_recv() {
+                if let Command::Open(gate) = command {
+                    session.open(*gate);
+                }
             }
             session.fail(&failure);
         }

@@ -13,25 +13,36 @@ use std::{
 use super::{
     credit::{Credit, Credits, Segments},
     error::{ChannelError, Failure},
-    inlet::{Arrivals, Inlet, Landing},
+    inlet::Inlet,
+    unpack::Unpack,
 };
 use crate::{
-    buffer::Buffer,
-    channel::{Event, Released, Sender},
-    transport::tcp::events,
+    channel::{Event, Released, Said, Sender},
     wire::{
-        BufferResponse, ErrorResponse, InputChannelId, Limits, Message, PartitionRequest, ResultPartitionId,
-        ResultSubpartitionIndexSet,
+        ErrorResponse, InputChannelId, Limits, Message, PartitionRequest, ResultPartitionId,
+        ResultSubpartitionIndexSet, TaskEventRequest,
     },
 };
 
 /// What a gate asks of a connection.
 #[derive(Debug)]
 pub(super) struct OpenGate {
+    /// Names it on this connection.
+    pub(super) token: u64,
     pub(super) segments: Segments,
     pub(super) segment_size: usize,
+    pub(super) unpack: Option<Unpack>,
     pub(super) partitions: Vec<ResultPartitionId>,
     pub(super) channels: Vec<OpenChannel>,
+}
+
+impl OpenGate {
+    /// Fails its channels before they are open.
+    pub(super) fn fail(self, failure: &Failure) {
+        let mut session = Session::new(Arc::from(""), [0; 8], Duration::ZERO, Instant::now());
+        session.open(self);
+        session.fail(failure);
+    }
 }
 
 #[derive(Debug)]
@@ -43,23 +54,35 @@ pub(super) struct OpenChannel {
 }
 
 #[derive(Debug)]
-struct Gate {
-    segments: Segments,
-    segment_size: usize,
+pub(super) struct Gate {
+    token: u64,
+    pub(super) segments: Segments,
+    pub(super) segment_size: usize,
+    pub(super) unpack: Option<Unpack>,
     partitions: Vec<ResultPartitionId>,
+    /// Where each of its channels is, or was.
+    places: Vec<u32>,
 }
 
+/// No place: the channel is closed.
+const CLOSED: u32 = u32::MAX;
+
 #[derive(Debug)]
-struct Channel {
-    sender: Sender,
-    credit: Credit,
-    gate: u32,
+pub(super) struct Channel {
+    pub(super) sender: Sender,
+    pub(super) credit: Credit,
+    pub(super) gate: u32,
     partition: u32,
     subpartition: u32,
-    sequence: u32,
+    /// The number of the buffer or event that is next.
+    pub(super) sequence: u32,
     /// It is in `dirty`: its gate is to be told.
     dirty: bool,
     requested: bool,
+    /// The sender rests until it is told to go on.
+    pub(super) blocked: bool,
+    /// Which channel of those that its gate has on this connection.
+    nth: u32,
 }
 
 #[derive(Debug)]
@@ -70,7 +93,7 @@ struct Slot {
 
 /// The channels of a connection.
 #[derive(Debug, Default)]
-struct Channels(Vec<Slot>);
+pub(super) struct Channels(Vec<Slot>);
 
 impl Credits for Channels {
     fn credit(&mut self, channel: u32) -> Option<&mut Credit> {
@@ -79,7 +102,12 @@ impl Credits for Channels {
 }
 
 impl Channels {
-    fn get(&mut self, index: u32) -> Option<&mut Channel> {
+    /// Which channel this is of those that were in that place one after the other.
+    pub(super) fn generation(&self, index: u32) -> u32 {
+        self.0[index as usize].generation
+    }
+
+    pub(super) fn get(&mut self, index: u32) -> Option<&mut Channel> {
         self.0.get_mut(index as usize)?.channel.as_mut()
     }
 }
@@ -105,13 +133,13 @@ pub(super) struct Session {
 
 /// All but the inlet, which hands it what arrives.
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     peer: Arc<str>,
     /// The first half of each channel's id.
     nonce: [u8; 8],
-    channels: Channels,
+    pub(super) channels: Channels,
     free: Vec<u32>,
-    gates: Vec<Option<Gate>>,
+    pub(super) gates: Vec<Option<Gate>>,
     /// Channels whose exclusive segments are not there yet.
     opening: VecDeque<u32>,
     retries: VecDeque<Retry>,
@@ -122,7 +150,8 @@ struct State {
     out: Vec<u8>,
     written: usize,
     now: Instant,
-    fatal: Option<Failure>,
+    /// Something that ends all of the connection.
+    pub(super) fatal: Option<Failure>,
 }
 
 impl Session {
@@ -154,6 +183,19 @@ impl Session {
         self.state.open(gate);
     }
 
+    /// What a gate says to the writer of one of its channels.
+    pub(super) fn said(&mut self, gate: u64, nth: u32, said: Said) {
+        self.state.said(gate, nth, said);
+    }
+
+    /// A gate is gone: its channels are done with.
+    pub(super) fn gone(&mut self, gate: u64) {
+        let gate = self.state.gates.iter().flatten().find(|other| other.token == gate);
+        for index in gate.map_or_else(Vec::new, |gate| gate.places.clone()) {
+            self.state.close(index);
+        }
+    }
+
     /// Takes up bytes that came to the memory of [`Inlet::with_parts`].
     ///
     /// # Errors
@@ -168,6 +210,7 @@ impl Session {
 
     /// Sets segments aside, and writes down what credit that makes. Leaves the waker where a segment is short.
     pub(super) fn grant(&mut self, context: &mut Context<'_>) {
+        self.state.unpack(context);
         self.state.poll_opening(context);
         self.state.grant(context);
     }
@@ -228,7 +271,7 @@ impl State {
     }
 
     /// The open channel with that id.
-    fn find(&self, id: InputChannelId) -> Option<u32> {
+    pub(super) fn find(&self, id: InputChannelId) -> Option<u32> {
         let index = u32::from_be_bytes(*id.0.last_chunk()?);
         let slot = self.channels.0.get(index as usize)?;
         (slot.channel.is_some() && self.id(index) == id).then_some(index)
@@ -239,9 +282,9 @@ impl State {
             self.gates.push(None);
             self.gates.len() - 1
         });
-        let OpenGate { segments, segment_size, partitions, channels } = gate;
-        self.gates[place] = Some(Gate { segments, segment_size, partitions });
-        for OpenChannel { sender, partition, subpartition } in channels {
+        let OpenGate { token, segments, segment_size, unpack, partitions, channels } = gate;
+        let mut places = Vec::with_capacity(channels.len());
+        for (nth, OpenChannel { sender, partition, subpartition }) in (0..).zip(channels) {
             let channel = Channel {
                 sender,
                 credit: Credit::default(),
@@ -251,6 +294,8 @@ impl State {
                 sequence: 0,
                 dirty: false,
                 requested: false,
+                blocked: false,
+                nth,
             };
             let index = self.free.pop().unwrap_or_else(|| {
                 self.channels.0.push(Slot { generation: 0, channel: None });
@@ -258,14 +303,16 @@ impl State {
             });
             self.channels.0[index as usize].channel = Some(channel);
             self.opening.push_back(index);
+            places.push(index);
         }
+        self.gates[place] = Some(Gate { token, segments, segment_size, unpack, partitions, places });
     }
 
     /// Requests what has its exclusive segments.
     fn poll_opening(&mut self, context: &mut Context<'_>) {
         let mut later = VecDeque::new();
         while let Some(index) = self.opening.pop_front() {
-            let Some(channel) = self.channels.get(index) else { continue };
+            let Some(channel) = self.channels.get(index).filter(|channel| !channel.requested) else { continue };
             let Some(gate) = &mut self.gates[channel.gate as usize] else { continue };
             match gate.segments.poll_exclusive(context) {
                 Poll::Ready(credit) => {
@@ -292,7 +339,46 @@ impl State {
         self.send(&Message::PartitionRequest(request));
     }
 
-    fn send(&mut self, message: &Message) {
+    fn said(&mut self, gate: u64, nth: u32, said: Said) {
+        let Some(gate) = self.gates.iter().flatten().find(|other| other.token == gate) else { return };
+        let Some(&index) = gate.places.get(nth as usize) else { return };
+        let Some(channel) = self.channels.get(index) else { return };
+        let partition = gate.partitions[channel.partition as usize];
+        match said {
+            Said::Resume => self.resume(index),
+            Said::AllRecordsProcessed => {
+                let receiver = self.id(index);
+                self.send(&Message::AckAllUserRecordsProcessed { receiver });
+            }
+            Said::TaskEvent(event) => {
+                let receiver = self.id(index);
+                self.send(&Message::TaskEventRequest(TaskEventRequest { event: event.into(), partition, receiver }));
+            }
+        }
+    }
+
+    /// The sender rests, and has no credit any more if it had none at first.
+    pub(super) fn rest(&mut self, index: u32) {
+        let Some(channel) = self.channels.get(index) else { return };
+        channel.blocked = true;
+        if let Some(gate) = &mut self.gates[channel.gate as usize]
+            && gate.segments.exclusive() == 0
+        {
+            gate.segments.forget(&mut channel.credit);
+        }
+    }
+
+    /// Tells a sender that rests to go on.
+    pub(super) fn resume(&mut self, index: u32) {
+        if let Some(channel) = self.channels.get(index)
+            && std::mem::take(&mut channel.blocked)
+        {
+            let receiver = self.id(index);
+            self.send(&Message::ResumeConsumption { receiver });
+        }
+    }
+
+    pub(super) fn send(&mut self, message: &Message) {
         let encoded = message.encode(&mut self.out);
         debug_assert!(encoded.is_ok(), "what this side makes keeps to the limits of its fields");
     }
@@ -320,7 +406,7 @@ impl State {
     }
 
     /// Tells the gates of what came.
-    fn tell_gates(&mut self) {
+    pub(super) fn tell_gates(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for index in dirty.drain(..) {
             let Some(channel) = self.channels.get(index) else { continue };
@@ -332,7 +418,7 @@ impl State {
         self.dirty = dirty;
     }
 
-    fn mark_dirty(&mut self, index: u32) {
+    pub(super) fn mark_dirty(&mut self, index: u32) {
         if let Some(channel) = self.channels.get(index)
             && !std::mem::replace(&mut channel.dirty, true)
         {
@@ -341,15 +427,19 @@ impl State {
     }
 
     /// Says to the peer that the channel is done with, and frees its place and its segments.
-    fn close(&mut self, index: u32) -> Option<Channel> {
+    pub(super) fn close(&mut self, index: u32) -> Option<Channel> {
+        self.channels.get(index)?;
         let id = self.id(index);
         let slot = &mut self.channels.0[index as usize];
         let mut channel = slot.channel.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
         let gate = &mut self.gates[channel.gate as usize];
-        if gate.as_mut().is_some_and(|gate| gate.segments.close(index, &mut channel.credit)) {
-            *gate = None;
+        if let Some(open) = gate {
+            open.places[channel.nth as usize] = CLOSED;
+            if open.segments.close(index, &mut channel.credit) {
+                *gate = None;
+            }
         }
         if channel.requested {
             self.send(&Message::CancelPartitionRequest { receiver: id });
@@ -366,14 +456,14 @@ impl State {
     }
 
     /// Tells the gate that the channel has failed, and the peer that it is done with.
-    fn fail(&mut self, index: u32, failure: Failure) {
+    pub(super) fn fail(&mut self, index: u32, failure: Failure) {
         let Some(error) = self.error(index, failure) else { return };
         if let Some(mut channel) = self.close(index) {
             let _ = channel.sender.send(Event::Failed(Arc::new(error))); // gone already is as good
         }
     }
 
-    fn failed_remotely(&mut self, error: &ErrorResponse) {
+    pub(super) fn failed_remotely(&mut self, error: &ErrorResponse) {
         let remote = || {
             let exception = error.exception();
             let class = exception.as_ref().map_or_else(String::new, |exception| exception.class.clone());
@@ -395,100 +485,10 @@ impl State {
         }
     }
 
-    fn backlog(&mut self, index: u32, backlog: u32) {
+    pub(super) fn backlog(&mut self, index: u32, backlog: u32) {
         let Some(channel) = self.channels.get(index) else { return };
         if let Some(gate) = &mut self.gates[channel.gate as usize] {
             gate.segments.backlog(index, &mut channel.credit, backlog);
-        }
-    }
-}
-
-impl Arrivals for State {
-    fn header(&mut self, header: &BufferResponse, _: &[u32]) -> Landing {
-        let Some(index) = self.find(header.receiver) else {
-            self.send(&Message::CancelPartitionRequest { receiver: header.receiver });
-            return Landing::Nowhere;
-        };
-        let Some(channel) = self.channels.get(index) else { return Landing::Nowhere };
-        if header.sequence_number != channel.sequence {
-            self.fail(index, Failure::Sequence { found: header.sequence_number });
-            return Landing::Nowhere;
-        }
-        if !header.data_type.is_data() {
-            return Landing::Event;
-        }
-        let Some(gate) = &mut self.gates[channel.gate as usize] else { return Landing::Nowhere };
-        let (size, segment) = (header.size as usize, gate.segment_size);
-        if size > segment {
-            self.fail(index, Failure::TooLarge { size, segment });
-            return Landing::Nowhere;
-        }
-        let Some(segment) = gate.segments.use_credit(&mut channel.credit) else {
-            self.fail(index, Failure::NoCredit);
-            return Landing::Nowhere;
-        };
-        Landing::Segment(segment)
-    }
-
-    fn content(&mut self, header: &BufferResponse, sizes: &[u32], content: Buffer) {
-        let Some(index) = self.find(header.receiver) else { return };
-        let Some(channel) = self.channels.get(index) else { return };
-        let content = content.with_data_type(header.data_type).with_compressed(header.compressed);
-        channel.sequence = channel.sequence.wrapping_add(header.partials.max(1));
-        if sizes.len() < 2 {
-            channel.sender.add_whole(content);
-        } else {
-            let mut at = 0;
-            for &size in sizes {
-                channel.sender.add_whole(content.slice(at..at + size as usize));
-                at += size as usize;
-            }
-        }
-        self.backlog(index, header.backlog);
-        self.mark_dirty(index);
-    }
-
-    fn event(&mut self, header: &BufferResponse, sizes: &[u32], content: &[u8]) {
-        let whole = [content.len() as u32];
-        let sizes = if sizes.is_empty() { &whole } else { sizes };
-        let mut at = 0;
-        for &size in sizes {
-            let Some(index) = self.find(header.receiver) else { return };
-            let piece = &content[at..at + size as usize];
-            at += size as usize;
-            match events::decode(piece) {
-                Err(error) => return self.fail(index, Failure::Event(error)),
-                Ok(event) => self.one_event(index, event),
-            }
-        }
-        if let Some(index) = self.find(header.receiver) {
-            self.backlog(index, header.backlog);
-        }
-    }
-
-    fn message(&mut self, message: Message) {
-        match message {
-            Message::ErrorResponse(error) => self.failed_remotely(&error),
-            Message::BacklogAnnouncement { backlog, receiver } => match self.find(receiver) {
-                Some(index) => self.backlog(index, backlog),
-                None => self.send(&Message::CancelPartitionRequest { receiver }),
-            },
-            _ => {} // the decoder lets no message of a consumer pass, and buffers come by another way
-        }
-    }
-}
-
-impl State {
-    fn one_event(&mut self, index: u32, event: Option<Event>) {
-        let Some(channel) = self.channels.get(index) else { return };
-        channel.sequence = channel.sequence.wrapping_add(1);
-        let Some(event) = event else { return };
-        if matches!(event, Event::EndOfPartition) {
-            if let Some(mut channel) = self.close(index) {
-                let _ = channel.sender.send(event); // gone already is as good
-            }
-        } else if channel.sender.send(event) == Err(Released) {
-            self.close(index);
         }
     }
 }

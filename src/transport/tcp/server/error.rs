@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use crate::{
     channel::Cause,
-    wire::{DecodeError, InputChannelId},
+    wire::{DecodeError, EncodeError, InputChannelId},
 };
 
 /// What the peer is told.
@@ -28,6 +28,8 @@ pub(super) enum Refusal {
     SubpartitionTaken { index: u32 },
     #[error("more than {limit} task events wait for the producer")]
     TooManyEvents { limit: usize },
+    #[error("an event has no form on the wire: {0}")]
+    Encode(EncodeError),
     #[error("the producer failed: {0}")]
     ProducerFailed(Cause),
 }

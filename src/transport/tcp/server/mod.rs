@@ -73,7 +73,7 @@ type Observer = Arc<dyn Fn(SocketAddr, Result<(), &ConnectionError>) + Send + Sy
 ///
 /// let client = Client::builder().start()?;
 /// let remote = RemotePartition::new(server.local_addr().to_string(), id, 0);
-/// let mut reader = RecordReader::new(client.gate(&pool, GateOptions::default(), &[remote])?, 1024);
+/// let mut reader = RecordReader::new(client.gate(&pool, &GateOptions::default(), &[remote])?, 1024);
 /// assert_eq!(reader.next()?.unwrap().bytes(), b"across hosts");
 /// assert!(reader.next()?.is_none());
 /// writing.join().unwrap();

@@ -20,7 +20,7 @@
 use std::{collections::VecDeque, task::Waker};
 
 use crate::{
-    channel::{Item, Next, Receiver, Signal},
+    channel::{Announced, Item, Next, Receiver, SharedEvent, Signal},
     sync::Arc,
 };
 
@@ -78,6 +78,8 @@ enum Slot<T> {
 pub(super) enum Found {
     /// Something to send.
     Item(Item),
+    /// An event to send that has overtaken what is queued.
+    Priority(SharedEvent),
     /// Nothing to send: the reader has come to have data and no credit for them.
     Starved,
 }
@@ -88,6 +90,8 @@ pub(super) struct Readers<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
     ready: VecDeque<u32>,
+    /// Readers with a priority event, one for each. One that is gone, or another in its slot, finds none.
+    priority: VecDeque<u32>,
     signal: Arc<Signal>,
     open: usize,
 }
@@ -99,6 +103,7 @@ impl<T> Readers<T> {
             slots: Vec::new(),
             free: Vec::new(),
             ready: VecDeque::new(),
+            priority: VecDeque::new(),
             signal: Arc::new(Signal::new(most)),
             open: 0,
         }
@@ -194,12 +199,11 @@ impl<T> Readers<T> {
     /// The next thing to send, and whose it is; `None` once nobody has anything.
     pub(super) fn next(&mut self) -> Option<(u32, Found)> {
         loop {
-            let (arrived, ready) = (self.ready.len(), &mut self.ready);
-            self.signal.collect(|index| ready.push_back(index));
-            if ready.len() - arrived > 1 {
-                ready.make_contiguous()[arrived..].reverse(); // first come, first served
+            self.collect();
+            if let Some((index, event)) = self.next_priority() {
+                return Some((index, Found::Priority(event)));
             }
-            let index = ready.pop_front()?;
+            let index = self.ready.pop_front()?;
             let slot = &mut self.slots[index as usize];
             let Slot::Open(reader) = slot else {
                 *slot = Slot::Free; // it was leaving, and here is its index
@@ -218,9 +222,37 @@ impl<T> Readers<T> {
         }
     }
 
+    /// Takes in what channels have announced.
+    fn collect(&mut self) {
+        let (arrived, ready, mut priority) = (self.ready.len(), &mut self.ready, false);
+        self.signal.collect(|announced| match announced {
+            Announced::Channel(index) => ready.push_back(index),
+            Announced::Priority => priority = true,
+        });
+        if ready.len() - arrived > 1 {
+            ready.make_contiguous()[arrived..].reverse(); // first come, first served
+        }
+        if priority {
+            self.signal.collect_priority(&mut self.priority);
+        }
+    }
+
+    /// A priority event needs no credit, and passes a blocked channel. What it overtakes is settled where it is read.
+    fn next_priority(&mut self) -> Option<(u32, SharedEvent)> {
+        while let Some(index) = self.priority.pop_front() {
+            if let Some(reader) = self.get(index)
+                && !reader.ended
+                && let Some((event, _)) = reader.receiver.poll_priority()
+            {
+                return Some((index, event));
+            }
+        }
+        None
+    }
+
     /// Leaves `waker` for the next announcement; `false` if there is one, or a reader is in turn.
     pub(super) fn park(&self, waker: &Waker) -> bool {
-        self.ready.is_empty() && self.signal.park(waker)
+        self.ready.is_empty() && self.priority.is_empty() && self.signal.park(waker)
     }
 }
 

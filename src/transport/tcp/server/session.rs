@@ -300,7 +300,7 @@ impl Session {
                         self.out.push_buffer(head, buffer);
                     }
                 }
-                Found::Item(Item::Event(event)) => self.event(index, &event),
+                Found::Item(Item::Event(event)) | Found::Priority(event) => self.event(index, &event),
             }
         }
     }
@@ -320,8 +320,15 @@ impl Session {
             reader.end();
             return self.refuse(Some(id), &Refusal::ProducerFailed(cause.clone()));
         }
-        let (data_type, bytes) = events::encode(event);
-        if events::blocks(data_type) {
+        let (data_type, bytes) = match events::encode(event) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                let id = reader.with.id;
+                reader.end();
+                return self.refuse(Some(id), &Refusal::Encode(error));
+            }
+        };
+        if data_type.blocks() {
             reader.block();
         }
         if matches!(event, Event::EndOfPartition) {
