@@ -13,8 +13,11 @@ use forebay::fuzzing;
 use proptest::prelude::*;
 
 /// Each fuzz target, by the name of its file.
-const ORACLES: [(&str, fn(&[u8])); 4] = [
+const ORACLES: [(&str, fn(&[u8])); 7] = [
+    ("decompression", fuzzing::decompression),
     ("element_stream", fuzzing::element_stream),
+    ("event", fuzzing::event),
+    ("frames", fuzzing::frames),
     ("spanning", fuzzing::spanning),
     ("stream_element", fuzzing::stream_element),
     ("values", fuzzing::values),

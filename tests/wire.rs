@@ -186,3 +186,52 @@ fn captured_events_have_the_data_type_of_their_buffer() {
     }
     assert!(seen > 20, "{seen} events");
 }
+
+/// All pieces of a blocking partition, decompressed, are the stream that the writer began with.
+#[cfg(feature = "compression")]
+#[test]
+fn each_codecs_pieces_decompress_to_the_same_records() {
+    use forebay::wire::{Codec, Decompressor};
+    let mut streams = Vec::new();
+    for codec in Codec::ALL {
+        let path = folder().join(format!("compressed-{codec}.hex").to_lowercase());
+        let (mut stream, mut segment) = (Vec::new(), vec![0; 32 * 1024]);
+        let mut decompressor = Decompressor::new(codec).unwrap();
+        for (_, bytes) in frames(&fs::read_to_string(path).unwrap()).iter().filter(|f| f.0 == Role::Producer) {
+            let (mut decoder, mut at) = (Decoder::new(Role::Producer, Limits::default()), 0);
+            let Ok(Some(Message::BufferResponse(buffer))) = decoder.next(bytes, &mut at) else { continue };
+            if !buffer.data_type.is_data() {
+                continue;
+            }
+            assert!(buffer.compressed, "{codec}");
+            for &size in decoder.partial_sizes() {
+                let len = decompressor.decompress(&bytes[at..at + size as usize], &mut segment).unwrap();
+                stream.extend_from_slice(&segment[..len]);
+                at += size as usize;
+            }
+        }
+        streams.push(stream);
+    }
+    // Four records of 1500 bytes: length, tag, length of the array, bytes that count up in steps of a hash.
+    assert_eq!(streams[0].len(), 4 * (4 + 1 + 4 + 1500));
+    assert_eq!(streams[0][..9], [0, 0, 5, 0xE1, 1, 0, 0, 5, 0xDC]);
+    assert!(streams[0][9..1509].windows(9).all(|w| w[8] == w[0].wrapping_add(8)));
+    assert!(streams.iter().all(|stream| *stream == streams[0]));
+}
+
+#[test]
+fn the_seeds_of_the_fuzz_targets_pass() {
+    use forebay::fuzzing;
+    type Oracle = fn(&[u8]);
+    let targets: [(&str, Oracle); 3] =
+        [("frames", fuzzing::frames), ("event", fuzzing::event), ("decompression", fuzzing::decompression)];
+    for (target, oracle) in targets {
+        let seeds = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        let mut count = 0;
+        for seed in fs::read_dir(&seeds).unwrap() {
+            oracle(&fs::read(seed.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "{} is empty", seeds.display());
+    }
+}

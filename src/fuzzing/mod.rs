@@ -8,11 +8,13 @@ mod element_stream;
 mod spanning;
 mod stream_element;
 mod values;
+mod wire;
 
 pub use element_stream::element_stream;
 pub use spanning::spanning;
 pub use stream_element::stream_element;
 pub use values::{VALUE_KINDS, values};
+pub use wire::{decompression, event, frames};
 
 use crate::record::SerializeRecord;
 

@@ -21,6 +21,7 @@
 //!   peer can make this side hold.
 //! * [`Event`]: what a buffer holds that holds no data.
 //! * [`ErrorResponse`]: a Java exception, as far as one can tell without a JVM.
+//! * [`Decompressor`]: blocks that a blocking partition has compressed (feature `compression`).
 //!
 //! # Version
 //! The protocol has no version exchange: it is that of [`FLINK_VERSION`], and another Flink may differ.
@@ -29,6 +30,7 @@
 //! Flink's `NettyMessage`, `EventSerializer` and the `writeTo`/`fromByteBuf` of its ids.
 #![forbid(unsafe_code)]
 
+mod compression;
 mod decoder;
 mod error;
 mod error_response;
@@ -39,6 +41,7 @@ mod java;
 mod message;
 mod utf8;
 
+pub use compression::{Codec, DecompressError, Decompressor, UnknownCodec};
 pub use decoder::{Decoder, Limits, Role};
 pub use error::{DecodeError, EncodeError};
 pub use error_response::{ErrorResponse, JavaException};

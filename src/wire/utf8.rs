@@ -2,6 +2,15 @@
 
 use super::{DecodeError, EncodeError};
 
+/// Bytes that a UTF-16 unit takes.
+const fn width(unit: u16) -> usize {
+    match unit {
+        1..0x80 => 1,
+        0 | 0x80..0x800 => 2,
+        _ => 3,
+    }
+}
+
 /// The text of these bytes, which begin at `base`.
 pub(super) fn decode(bytes: &[u8], field: &'static str, base: u64) -> Result<String, DecodeError> {
     let mut units = Vec::with_capacity(bytes.len());
@@ -10,11 +19,14 @@ pub(super) fn decode(bytes: &[u8], field: &'static str, base: u64) -> Result<Str
         let next = |i: usize| bytes.get(at + i).filter(|b| **b & 0xC0 == 0x80).map(|b| u16::from(b & 0x3F));
         let first = u16::from(bytes[at]);
         let (unit, used) = match (first, next(1), next(2)) {
-            (0..=0x7F, _, _) => (first, 1),
+            (1..=0x7F, _, _) => (first, 1),
             (0xC0..=0xDF, Some(b), _) => ((first & 0x1F) << 6 | b, 2),
             (0xE0..=0xEF, Some(b), Some(c)) => ((first & 0xF) << 12 | b << 6 | c, 3),
-            _ => return Err(DecodeError::Text { field, offset: base + at as u64 }),
+            _ => (0, 0),
         };
+        if used != width(unit) {
+            return Err(DecodeError::Text { field, offset: base + at as u64 });
+        }
         units.push(unit);
         at += used;
     }
@@ -23,11 +35,6 @@ pub(super) fn decode(bytes: &[u8], field: &'static str, base: u64) -> Result<Str
 
 /// Appends `text` behind its length in two bytes.
 pub(super) fn encode(text: &str, field: &'static str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    let width = |unit: u16| match unit {
-        1..0x80 => 1,
-        0 | 0x80..0x800 => 2,
-        _ => 3,
-    };
     let len: usize = text.encode_utf16().map(width).sum();
     let Ok(short) = u16::try_from(len) else {
         return Err(EncodeError { field, value: len as u64, expected: "at most 65535 bytes" });
@@ -66,8 +73,15 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_say_where() {
-        for (bytes, offset) in [(&b"ab\x80"[..], 12), (b"\xE0\x80", 10), ("😀".as_bytes(), 10), (b"\xED\xA0\xBD", 10)]
-        {
+        for (bytes, offset) in [
+            (&b"ab\x80"[..], 12),
+            (b"\xE0\x80", 10),
+            ("😀".as_bytes(), 10),
+            (b"\xED\xA0\xBD", 10),
+            (b"a\0", 11),
+            (b"\xC1\x81", 10),
+            (b"\xE0\x9F\xBF", 10),
+        ] {
             assert_eq!(decode(bytes, "name", 10), Err(DecodeError::Text { field: "name", offset }));
         }
     }
