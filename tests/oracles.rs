@@ -64,6 +64,11 @@ fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     files.map(|file| file.unwrap().path()).map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
+/// Every place in a seed, or, if it is long, some.
+fn places(seed: &[u8]) -> impl Iterator<Item = usize> + use<> {
+    (0..seed.len()).step_by(seed.len() / 64 + 1)
+}
+
 #[test]
 fn every_fuzz_target_has_its_oracle_here() {
     let targets = fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets")).unwrap();
@@ -78,9 +83,8 @@ fn the_oracles_hold_for_their_seeds_and_all_parts_of_them() {
         let seeds = seeds(target);
         assert!(!seeds.is_empty());
         for (_, seed) in seeds {
-            for end in 0..=seed.len() {
-                judge(oracle, &seed[..end]);
-            }
+            judge(oracle, &seed);
+            places(&seed).for_each(|end| judge(oracle, &seed[..end]));
         }
     }
 }
@@ -89,7 +93,7 @@ fn the_oracles_hold_for_their_seeds_and_all_parts_of_them() {
 fn the_oracles_hold_for_seeds_with_one_byte_changed() {
     for (target, oracle) in ORACLES {
         for (_, mut seed) in seeds(target) {
-            for at in 0..seed.len() {
+            for at in places(&seed) {
                 let byte = seed[at];
                 for changed in [0, 1, 0x7F, 0x80, 0xFF, byte ^ 1, byte.wrapping_add(1)] {
                     seed[at] = changed;
