@@ -11,8 +11,9 @@ use std::{
 };
 
 use forebay::{
+    WaitStrategy,
     buffer::BufferMut,
-    pool::{LocalBufferPool, NetworkBufferPool, PoolError, RequestError, WaitStrategy},
+    pool::{LocalBufferPool, NetworkBufferPool, PoolError, RequestError},
 };
 
 fn pool(segments: u32) -> NetworkBufferPool {
@@ -296,7 +297,7 @@ fn a_pool_that_has_failed_serves_what_is_at_hand_and_no_more() {
 
 #[test]
 fn each_way_of_waiting_gets_what_comes_back() {
-    for strategy in [WaitStrategy::Spin, WaitStrategy::Yield, WaitStrategy::Park] {
+    for strategy in [WaitStrategy::Spin, WaitStrategy::Yield, WaitStrategy::SpinThenPark, WaitStrategy::Park] {
         let pool = pool(1);
         let mut local = pool.local_pool("task").required(1).waiting(strategy).build().unwrap();
         for _ in 0..if cfg!(miri) { 3 } else { 100 } {

@@ -1,7 +1,7 @@
 //! How a local pool is to be made.
 
-use super::{core::Core, error::PoolError, local::LocalBufferPool, state::PoolState, waiting::WaitStrategy};
-use crate::{buffer::terms::Terms, sync::Arc};
+use super::{core::Core, error::PoolError, local::LocalBufferPool, state::PoolState};
+use crate::{buffer::terms::Terms, lockfree::wait::WaitStrategy, sync::Arc};
 
 /// Settings of a [`LocalBufferPool`], from [`NetworkBufferPool::local_pool`](super::NetworkBufferPool::local_pool). Set
 /// [`required`](Self::required), [`maximum`](Self::maximum) or both.
@@ -79,7 +79,15 @@ impl LocalBufferPoolBuilder {
         self
     }
 
-    /// How its blocking requests wait. [`WaitStrategy::Park`] unless told otherwise.
+    /// How its blocking requests wait. [`WaitStrategy::SpinThenPark`] unless told otherwise.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::{WaitStrategy, pool::NetworkBufferPool};
+    /// let pool = NetworkBufferPool::builder().segments(4).build()?;
+    /// let local = pool.local_pool("has a core of its own").required(2).waiting(WaitStrategy::Spin).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn waiting(mut self, strategy: WaitStrategy) -> Self {
         self.settings.strategy = strategy;
         self

@@ -12,11 +12,11 @@ use super::{
     network::NetworkBufferPool,
     quota::Retracted,
     waiters::Slot,
-    waiting::WaitStrategy,
+    waiting::settled,
 };
 use crate::{
     buffer::{BufferMut, lend::SharedLender},
-    lockfree::wait::deadline_after,
+    lockfree::wait::{WaitStrategy, deadline_after, wait},
     sync::Arc,
 };
 
@@ -206,7 +206,8 @@ impl NetworkBufferPool {
         core.register_exclusive(name, count)?;
         let mut got = Vec::with_capacity(count as usize); // no more than there are
         let mut waiting = Waiting::new(core);
-        let result = self.direct.strategy.wait(
+        let result = wait(
+            self.direct.strategy,
             deadline_after(timeout),
             &mut got,
             |got| self.fill_exclusive(got, count),
@@ -294,19 +295,14 @@ impl NetworkBufferPool {
         timeout: Duration,
         mut attempt: impl FnMut() -> Result<T, RequestError>,
     ) -> Result<T, RequestError> {
-        fn settled<T>(result: Result<T, RequestError>) -> Option<Result<T, RequestError>> {
-            match result {
-                Err(error) if error.may_pass() => None,
-                settled => Some(settled),
-            }
-        }
         if let Some(result) = settled(attempt()) {
             return result;
         }
         let deadline = deadline_after(timeout);
         let mut waiting = Waiting::new(&self.core);
         waiting.press();
-        let result = self.direct.strategy.wait(
+        let result = wait(
+            self.direct.strategy,
             deadline,
             &mut attempt,
             |attempt| settled(attempt()),

@@ -13,10 +13,10 @@ use super::{
     quota::Retracted,
     state::PoolState,
     waiters::Slot,
-    waiting::WaitStrategy,
 };
 use crate::{
     buffer::{Buffer, BufferMut, lend::Lender, table::FreeSegment},
+    lockfree::wait::WaitStrategy,
     sync::Arc,
 };
 

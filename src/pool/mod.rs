@@ -62,4 +62,3 @@ pub use local::LocalBufferPool;
 pub use network::NetworkBufferPool;
 pub use network_builder::NetworkBufferPoolBuilder;
 pub use usage::{Holder, Overcommitment, Usage};
-pub use waiting::WaitStrategy;

@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::{
     builder::LocalBufferPoolBuilder, core::Core, direct::Direct, failure::Failure,
-    network_builder::NetworkBufferPoolBuilder, usage::Usage, waiting::WaitStrategy,
+    network_builder::NetworkBufferPoolBuilder, usage::Usage,
 };
-use crate::sync::Arc;
+use crate::{lockfree::wait::WaitStrategy, sync::Arc};
 
 /// All buffer memory of a process: one mapping, divided into segments, from which [local pools](super::LocalBufferPool)
 /// are made.

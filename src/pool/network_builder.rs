@@ -8,11 +8,10 @@ use super::{
     error::PoolError,
     network::NetworkBufferPool,
     usage::Overcommitment,
-    waiting::WaitStrategy,
 };
 use crate::{
     buffer::{table::SegmentTable, terms::Terms},
-    lockfree::inbox::MAX_INDEX,
+    lockfree::{inbox::MAX_INDEX, wait::WaitStrategy},
     memory::{Arena, ArenaOptions, total_memory},
     sync::Arc,
 };

@@ -11,60 +11,11 @@ use super::{
 };
 use crate::{
     buffer::BufferMut,
-    lockfree::wait::{block_on, deadline_after, spin},
+    lockfree::wait::{WaitStrategy, deadline_after, wait},
 };
 
-/// How a blocking request waits. (A polled one leaves a waker, and how to wait is for its executor to say.)
-///
-/// # Examples
-/// ```
-/// use forebay::pool::{NetworkBufferPool, WaitStrategy};
-/// let pool = NetworkBufferPool::builder().segments(4).build()?;
-/// let local = pool.local_pool("pinned to a core of its own").required(2).waiting(WaitStrategy::Spin).build()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// # Source
-/// The wait strategies of the LMAX Disruptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum WaitStrategy {
-    /// Tries again and again. The shortest wait, for a whole core: only where each waiting thread has one of its own.
-    Spin,
-    /// Lets other threads run between two attempts. Short waits while cores are idle, and nothing but switches when they
-    /// are not.
-    Yield,
-    /// Tries for about as long as parking would take, then parks the thread until it is woken.
-    #[default]
-    Park,
-}
-
-impl WaitStrategy {
-    /// Attempts until something comes of it; `None` once `deadline` has passed. For [`Park`](Self::Park) `poll` waits.
-    pub(super) fn wait<T, P>(
-        self,
-        deadline: Option<Instant>,
-        pool: &mut P,
-        mut attempt: impl FnMut(&mut P) -> Option<T>,
-        mut poll: impl FnMut(&mut P, &mut Context<'_>) -> Poll<T>,
-    ) -> Option<T> {
-        if self == Self::Park {
-            return spin(|| attempt(pool)).or_else(|| block_on(deadline, |context| poll(pool, context)));
-        }
-        loop {
-            if let Some(value) = attempt(pool) {
-                return Some(value);
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return None;
-            }
-            if self == Self::Spin { std::hint::spin_loop() } else { std::thread::yield_now() }
-        }
-    }
-}
-
-/// Whether waiting is over.
-fn settled<T>(result: Result<T, RequestError>) -> Option<Result<T, RequestError>> {
+/// What ends a wait, if this does.
+pub(super) fn settled<T>(result: Result<T, RequestError>) -> Option<Result<T, RequestError>> {
     match result {
         Err(error) if error.may_pass() => None,
         settled => Some(settled),
@@ -72,8 +23,8 @@ fn settled<T>(result: Result<T, RequestError>) -> Option<Result<T, RequestError>
 }
 
 impl LocalBufferPool {
-    /// Takes one free segment, waiting for one if need be. Blocking, on the return of a segment: tries a few times,
-    /// then parks the thread, or as its [`WaitStrategy`] says.
+    /// Takes one free segment, waiting for one if need be. Blocking, on the return of a segment: waits as its [`WaitStrategy`]
+    /// says.
     ///
     /// Waits for ever if the segments are held by whoever calls. [`request_timeout`](Self::request_timeout) does not.
     ///
@@ -174,11 +125,12 @@ impl LocalBufferPool {
         }
         let since = Instant::now();
         let strategy = self.strategy;
-        if strategy != WaitStrategy::Park {
-            self.press(wanted);
+        if matches!(strategy, WaitStrategy::Spin | WaitStrategy::Yield) {
+            self.press(wanted); // the others do when they poll
         }
         let attempt = std::cell::RefCell::new(attempt); // for either of the two closures, which are not called at once
-        let result = strategy.wait(
+        let result = wait(
+            strategy,
             deadline,
             self,
             |pool| settled((*attempt.borrow_mut())(pool)),
