@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    WaitStrategy,
     buffer::BufferMut,
+    lockfree::wait::WaitStrategy,
     pool::{LocalBufferPool, NetworkBufferPool, PoolError, RequestError},
 };
 
