@@ -1,11 +1,18 @@
 //! Lending segments and getting them back: the owner's [`Lender`], and the [`Home`] that every handle points to.
 //!
 //! ```text
-//!   Lender (one owner) ── lend ──▶ handles, on any thread
-//!      ▲                              │ last one dropped
-//!      │ collect (swap)               ▼
-//!   Home.inbox ◀──── own segment: one CAS         borrowed segment: recycler (the common depot) at once
+//!   Lender (one owner) ── take, lend ──▶ handles, on any thread
+//!      ▲ stash (plain memory)               │ last one dropped
+//!      │                                    ▼
+//!      ├─ Home.lanes ◀──── own segment, the owner awake: stores alone      borrowed segment:
+//!      └─ Home.inbox ◀──── own segment, else: one CAS                      recycler (the common depot) at once
 //! ```
+//!
+//! # Two ways home
+//!
+//! Any thread may bring a segment home by the inbox, and wakes the owner there if it sleeps. Once many have come while the
+//! owner did not wait, it opens the lanes, where a return is a few plain stores, also on the owner's own thread. Before it
+//! sleeps, or goes, it closes them again: so whether to sleep, and whom to wake, is the inbox's business alone.
 //!
 //! # Who keeps the home alive
 //!
@@ -17,8 +24,10 @@
 //!
 //! # Invariants
 //! * **L1** A thread touches a home only while it has a segment of it to bring back, or a pin in `debt`, or is the owner.
-//!   Its addition to `debt`, or its quiet push to the inbox, is its last touch.
+//!   Its addition to `debt`, its quiet push to the inbox, or its push to a lane, is its last touch.
 //! * **L2** `debt` is `CLOSING` exactly once: when the owner has closed and nothing is out and nobody has a pin.
+//! * **L3** An own segment that is free is in the stash, in a lane or in the inbox, in one of them once, and its header says
+//!   already that it is lent by its home. The stash has room for all own segments.
 //!
 //! # Source
 //! Flink's `BufferRecycler` and `LocalBufferPool.lazyDestroy`; the biased count is ours.
@@ -28,14 +37,16 @@ use std::{ptr::NonNull, task::Waker};
 use super::{
     exclusive::BufferMut,
     shared::Buffer,
+    stash::Stash,
     table::{FreeSegment, Header, LentBy, SegmentTable},
 };
 use crate::{
     lockfree::{
         inbox::{Closed, Inbox, Links, NotQuiet},
+        lanes::{self, Lanes},
         waker::WakerCell,
     },
-    sync::{Arc, AtomicI64, AtomicU64, Ordering},
+    sync::{Arc, AtomicI64, AtomicU64, Ordering, yield_now},
 };
 
 /// Where a segment goes that its lender has no claim to, or no longer wants.
@@ -47,9 +58,14 @@ pub(crate) trait BufferRecycler: Send + Sync {
 /// Set in `debt` once the owner has gone; far above what counting reaches.
 const CLOSING: i64 = 1 << 62;
 
+/// So many segments that came by the inbox while the owner did not wait make it open the lanes: closing them costs it a
+/// system call of about half a microsecond. Models have few segments.
+const PATIENCE: u32 = if cfg!(forebay_loom) { 1 } else { 256 };
+
 /// What handles point to: where their segment goes back to. See the [module](self).
 pub(crate) struct Home {
     inbox: Inbox,
+    lanes: Lanes,
     waker: WakerCell,
     /// Borrowed segments that came back, ever.
     borrowed_back: AtomicU64,
@@ -89,6 +105,17 @@ impl Home {
             return;
         }
         let index = segment.into_index();
+        if this.lanes.push(index) {
+            return; // the last touch
+        }
+        Self::bring_by_inbox(home, index);
+    }
+
+    /// The same where no lane is to be had.
+    #[inline(never)]
+    fn bring_by_inbox(home: NonNull<Self>, index: u32) {
+        // SAFETY: L1, as in `bring`.
+        let this = unsafe { home.as_ref() };
         let link = this.table.link(index);
         match this.inbox.push_quietly(link, index) {
             Ok(()) => {} // the last touch
@@ -178,29 +205,48 @@ fn release_last(header: NonNull<Header>) {
         let header = unsafe { header.as_ref() };
         (header.lent_by(), header.index())
     };
-    let home = NonNull::new(lent_by.home.cast_mut()).expect("a lent segment has a home");
-    Home::bring(home, SegmentTable::free(index), lent_by.borrowed);
+    Home::bring(lent_by.home(), SegmentTable::free(index), lent_by.is_borrowed());
 }
 
 /// The owner's end of a [`Home`]: lends segments, and gets its own back. One owner at a time (`&mut self`).
 pub(crate) struct Lender {
     home: NonNull<Home>,
-    /// Own segments that are lent, as far as the owner has looked.
-    own_out: u64,
+    /// Own segments that are free, as far as the owner has looked, the one returned last on top. See L3.
+    stash: Stash,
+    /// Own segments, free or lent.
+    own: u32,
+    /// What the owner alone knows of `Home::lanes`.
+    lanes: lanes::Owner,
+    /// Segments that came by the inbox since the owner last waited.
+    by_inbox: u32,
     /// Borrowed segments that were lent, ever.
     borrowed: u64,
 }
 
-// SAFETY: the owner's counters move with it, and everything in `Home` is meant for many threads.
+/// What became of [`Lender::park`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Park {
+    /// The next own segment that comes back wakes the owner.
+    Asleep,
+    /// An own segment is back.
+    Look,
+    /// A thread is in the middle of bringing one back, and will not wake the owner: come again in a moment.
+    Again,
+}
+
+// SAFETY: what the owner alone has moves with it, and everything in `Home` and in headers is meant for many threads.
 unsafe impl Send for Lender {}
-// SAFETY: `&Lender` gives access to atomics of `Home` only.
+// SAFETY: `&Lender` gives access to numbers and to atomics of `Home` only.
 unsafe impl Sync for Lender {}
 
 impl Lender {
-    /// Lends segments of `table`. Borrowed ones, and all that come back after the lender is gone, go to `recycler`.
-    pub(crate) fn new(table: Arc<SegmentTable>, recycler: Box<dyn BufferRecycler>) -> Self {
+    /// Lends segments of `table`, and has room for `own` of its own. Borrowed ones, and all that come back after the lender
+    /// is gone, go to `recycler`.
+    pub(crate) fn new(table: Arc<SegmentTable>, own: u32, recycler: Box<dyn BufferRecycler>) -> Self {
         let home = Box::new(Home {
             inbox: Inbox::new(),
+            lanes: Lanes::new(),
             waker: WakerCell::new(),
             borrowed_back: AtomicU64::new(0),
             debt: AtomicI64::new(0),
@@ -209,7 +255,14 @@ impl Lender {
             #[cfg(forebay_loom)]
             alive: crate::sync::UnsafeCell::new(()),
         });
-        Self { home: NonNull::from(Box::leak(home)), own_out: 0, borrowed: 0 }
+        Self {
+            home: NonNull::from(Box::leak(home)),
+            stash: Stash::with_capacity(own as usize),
+            own: 0,
+            lanes: lanes::Owner::new(),
+            by_inbox: 0,
+            borrowed: 0,
+        }
     }
 
     fn home(&self) -> &Home {
@@ -222,23 +275,37 @@ impl Lender {
         &self.home().table
     }
 
-    /// Lends a segment of the owner's: it comes back to [`collect`](Self::collect). Wait-free.
+    /// Lends the own segment that came back last, of those the owner has collected. Wait-free.
     #[inline]
-    pub(crate) fn lend(&mut self, segment: FreeSegment) -> BufferMut {
-        self.own_out += 1;
-        self.hand_out(segment, false)
+    pub(crate) fn take(&mut self) -> Option<BufferMut> {
+        // `refs` is 1 already: it counts the handle from here on; and `lent_by` says us (L3).
+        self.stash.pop().map(BufferMut::lent)
+    }
+
+    /// Lends `count` of them, if there are as many. Wait-free but for `into`'s allocator.
+    #[inline]
+    pub(crate) fn take_many(&mut self, count: usize, into: &mut Vec<BufferMut>) -> bool {
+        let Some(segments) = self.stash.pop_many(count) else { return false };
+        into.extend(segments.iter().flatten().map(|&header| BufferMut::lent(header))); // as in `take`
+        true
+    }
+
+    /// Makes `segment` the owner's, and lends it: it comes back to the stash. Wait-free but for the allocator, if there
+    /// are more than there was to be room for.
+    pub(crate) fn adopt(&mut self, segment: FreeSegment) -> BufferMut {
+        self.own += 1;
+        self.stash.grow(self.own as usize);
+        self.hand_out(segment, LentBy::own(self.home))
     }
 
     /// Lends a segment that goes to the recycler when it comes back. Wait-free.
     pub(crate) fn lend_borrowed(&mut self, segment: FreeSegment) -> BufferMut {
         self.borrowed += 1;
-        self.hand_out(segment, true)
+        self.hand_out(segment, LentBy::borrowed(self.home))
     }
 
-    #[inline]
-    fn hand_out(&self, segment: FreeSegment, borrowed: bool) -> BufferMut {
+    fn hand_out(&self, segment: FreeSegment, terms: LentBy) -> BufferMut {
         let header = self.home().table.header(&segment);
-        let terms = LentBy { home: self.home.as_ptr(), borrowed };
         // Mostly they are the same as last time: then the header's line stays as it is, on whichever core has it.
         if header.lent_by() != terms {
             header.lent_by.with_mut(|lent_by| {
@@ -251,45 +318,111 @@ impl Lender {
         BufferMut::lent(NonNull::from(header))
     }
 
-    /// Takes an own segment back without any read-modify-write, if `buffer` is its only handle. Wait-free.
+    /// Takes an own segment back into the stash without any read-modify-write, if `buffer` is its only handle. Wait-free.
     ///
     /// # Errors
     /// The buffer, if it is shared, borrowed, or of another lender.
     #[inline]
-    pub(crate) fn take_back(&mut self, buffer: Buffer) -> Result<FreeSegment, Buffer> {
+    pub(crate) fn take_back(&mut self, buffer: Buffer) -> Result<(), Buffer> {
         let header = buffer.header();
         {
             // SAFETY: H1, `buffer` is counted.
             let header = unsafe { header.as_ref() };
-            let lent_by = header.lent_by();
             // ORDERING R0 Acquire, pairs with R1, as in `release`.
-            if lent_by.borrowed
-                || !std::ptr::eq(lent_by.home, self.home.as_ptr())
-                || header.refs.load(Ordering::Acquire) != 1
-            {
+            if header.lent_by() != LentBy::own(self.home) || header.refs.load(Ordering::Acquire) != 1 {
                 return Err(buffer);
             }
         }
-        self.own_out -= 1;
-        // SAFETY: H1, the table outlives us.
-        let index = unsafe { header.as_ref() }.index();
-        #[allow(clippy::mem_forget, reason = "its count was given up above")]
+        self.keep(header);
+        #[allow(clippy::mem_forget, reason = "its count stays for whoever takes it from the stash")]
         std::mem::forget(buffer);
-        Ok(SegmentTable::free(index))
+        Ok(())
     }
 
-    /// Passes on the own segments that came back since the last call, most recent first. Wait-free but for `each`.
-    pub(crate) fn collect(&mut self, mut each: impl FnMut(FreeSegment)) {
-        let mut chain = self.home().inbox.take_all();
-        while let Some(index) = chain.next(&*self.home().table) {
-            self.own_out -= 1;
-            each(SegmentTable::free(index));
+    /// Takes all `buffers` back, those that are not own ones as if they were dropped. Wait-free, or as drop.
+    #[inline]
+    pub(crate) fn take_back_many(&mut self, buffers: &mut Vec<BufferMut>) {
+        for buffer in buffers.drain(..) {
+            // SAFETY: H1, `buffer` is counted.
+            let lent_by = unsafe { buffer.header_ptr().as_ref() }.lent_by();
+            if lent_by == LentBy::own(self.home) {
+                self.keep(buffer.into_header()); // H3: a `BufferMut` is the only handle
+            }
         }
+    }
+
+    /// Puts an own segment that nobody holds on top of the stash.
+    #[inline]
+    fn keep(&mut self, header: NonNull<Header>) {
+        // SAFETY: L3, `header` is an own segment that is not in the stash yet, so there is room for it.
+        unsafe { self.stash.push(header) };
+    }
+
+    /// Takes the own segments that came back into the stash, the most recent on top. Wait-free; opens the lanes when it
+    /// is time.
+    #[inline]
+    pub(crate) fn collect(&mut self) {
+        self.collect_from_lanes();
+        self.collect_from_inbox();
+    }
+
+    /// Lends an own segment that came back since the owner last looked, if there is one. Wait-free, as
+    /// [`collect`](Self::collect).
+    #[inline(never)]
+    pub(crate) fn take_returned(&mut self) -> Option<BufferMut> {
+        if !self.collect_from_lanes() {
+            self.collect_from_inbox();
+        }
+        self.take()
+    }
+
+    /// Whether there were any.
+    #[inline]
+    fn collect_from_lanes(&mut self) -> bool {
+        // SAFETY: L1, we are the owner.
+        let home = unsafe { self.home.as_ref() };
+        let before = self.stash.len();
+        let (lanes, stash) = (&mut self.lanes, &mut self.stash);
+        // SAFETY: L3, an own segment that was not in the stash, so there is room for it.
+        home.lanes.take(lanes, |index| unsafe { stash.push(home.table.header_of(index)) });
+        self.stash.len() > before
+    }
+
+    #[inline(never)]
+    fn collect_from_inbox(&mut self) {
+        // SAFETY: L1, we are the owner.
+        let home = unsafe { self.home.as_ref() };
+        let before = self.stash.len();
+        let mut chain = home.inbox.take_all();
+        while let Some(index) = chain.next(&*home.table) {
+            self.keep(home.table.header_of(index));
+        }
+        let came = self.stash.len() - before;
+        if came > 0 {
+            self.stash.reverse_above(before);
+            self.by_inbox += came as u32;
+            if self.by_inbox >= PATIENCE {
+                self.by_inbox = 0;
+                if self.lanes.is_closed() {
+                    home.lanes.open(&mut self.lanes);
+                }
+            }
+        }
+    }
+
+    /// Own segments that are free, as of the last [`collect`](Self::collect).
+    pub(crate) fn free(&self) -> u32 {
+        self.stash.len() as u32
+    }
+
+    /// Own segments, free or lent.
+    pub(crate) fn own(&self) -> u32 {
+        self.own
     }
 
     /// Own segments that are out, as of the last [`collect`](Self::collect).
     pub(crate) fn own_out(&self) -> u64 {
-        self.own_out
+        u64::from(self.own - self.free())
     }
 
     /// Borrowed segments that are out. May shrink at any moment.
@@ -303,20 +436,52 @@ impl Lender {
         self.home().waker.register(waker);
     }
 
-    /// Says that the owner is about to wait; `false` if an own segment is back already.
-    pub(crate) fn park(&self) -> bool {
-        self.home().inbox.park()
+    /// Closes the lanes; `true` once nobody is in one.
+    fn close_lanes(&mut self) -> bool {
+        // SAFETY: L1, we are the owner.
+        let home = unsafe { self.home.as_ref() };
+        let (lanes, stash) = (&mut self.lanes, &mut self.stash);
+        // SAFETY: L3, as in `collect_from_lanes`.
+        home.lanes.close(lanes, |index| unsafe { stash.push(home.table.header_of(index)) })
+    }
+
+    /// Says that the owner is about to wait. Wait-free, but for the system where the lanes are open.
+    pub(crate) fn park(&mut self) -> Park {
+        if !self.lanes.is_closed() {
+            let before = self.stash.len();
+            self.by_inbox = 0;
+            let closed = self.close_lanes();
+            if self.stash.len() > before {
+                return Park::Look;
+            }
+            if !closed {
+                yield_now(); // to that thread, if it waits for this core
+                return Park::Again;
+            }
+        }
+        if self.home().inbox.park() { Park::Asleep } else { Park::Look }
     }
 }
 
 impl Drop for Lender {
+    /// Gives every own segment that is free to the recycler. Blocking on threads that are in the middle of bringing one
+    /// back by a lane, a few instructions.
     fn drop(&mut self) {
-        let home = self.home();
-        let mut out = self.own_out + self.borrowed; // the borrowed ones that are back count in `debt` already
+        // SAFETY: L1, we are the owner.
+        let home = unsafe { self.home.as_ref() };
+        while !self.close_lanes() {
+            yield_now();
+        }
         let mut chain = home.inbox.close();
         while let Some(index) = chain.next(&*home.table) {
-            out -= 1;
-            home.recycler.recycle(SegmentTable::free(index));
+            self.keep(home.table.header_of(index));
+        }
+        // The borrowed segments that are back count in `debt` already.
+        let out = self.own_out() + self.borrowed;
+        while let Some(header) = self.stash.pop() {
+            // SAFETY: H1, the home keeps the table.
+            let index = unsafe { header.as_ref() }.index();
+            home.recycler.recycle(SegmentTable::free(index)); // L3: it was in the stash alone
         }
         Home::settle(self.home, CLOSING - out as i64);
     }
@@ -325,7 +490,8 @@ impl Drop for Lender {
 impl std::fmt::Debug for Lender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lender")
-            .field("own_out", &self.own_out)
+            .field("own", &self.own)
+            .field("free", &self.free())
             .field("borrowed_out", &self.borrowed_out())
             .finish_non_exhaustive()
     }

@@ -31,6 +31,7 @@ mod data_type;
 mod exclusive;
 pub(crate) mod lend;
 mod shared;
+mod stash;
 pub(crate) mod table;
 
 pub use builder::{BufferBuilder, BufferConsumer};

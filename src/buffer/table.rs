@@ -51,12 +51,37 @@ pub(crate) struct Header {
     capacity: u32,
 }
 
-/// Who lent a segment, and on which terms.
+/// Who lent a segment, and on which terms: a pointer to its home, and one byte further if it was borrowed. So that it goes
+/// back to the owner who gives it back is one comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LentBy {
-    pub(super) home: *const Home,
+pub(super) struct LentBy(*const Home);
+
+impl LentBy {
+    /// Of no home yet.
+    const NOBODY: Self = Self(ptr::null());
+
+    /// Comes back to its lender.
+    #[inline]
+    pub(super) fn own(home: NonNull<Home>) -> Self {
+        Self(home.as_ptr())
+    }
+
     /// Goes to the common depot when it comes back, not to its lender.
-    pub(super) borrowed: bool,
+    pub(super) fn borrowed(home: NonNull<Home>) -> Self {
+        Self(home.as_ptr().wrapping_byte_add(1)) // homes are aligned, so this is none
+    }
+
+    #[inline]
+    pub(super) fn is_borrowed(self) -> bool {
+        self.0.addr() & 1 != 0
+    }
+
+    /// The lender's home. The segment is lent, so there is one.
+    #[inline]
+    pub(super) fn home(self) -> NonNull<Home> {
+        let home = self.0.map_addr(|address| address & !1);
+        NonNull::new(home.cast_mut()).expect("a lent segment has a home")
+    }
 }
 
 // SAFETY: `data` points into the arena, which is Send + Sync; who may touch the bytes is H3, H4. `lent_by` is written
@@ -66,15 +91,18 @@ unsafe impl Send for Header {}
 unsafe impl Sync for Header {}
 
 impl Header {
+    #[inline]
     pub(super) fn index(&self) -> u32 {
         self.index
     }
 
+    #[inline]
     pub(super) fn data(&self) -> NonNull<u8> {
         self.data
     }
 
     /// Bytes in the segment.
+    #[inline]
     pub(super) fn capacity(&self) -> u32 {
         self.capacity
     }
@@ -92,6 +120,7 @@ impl Header {
     }
 
     /// Who lent the segment. The caller holds a handle to it, or its `FreeSegment`.
+    #[inline]
     pub(super) fn lent_by(&self) -> LentBy {
         // SAFETY: written before the first handle existed, and not again while one does.
         self.lent_by.with(|lent| unsafe { *lent })
@@ -115,7 +144,7 @@ impl Header {
 
     fn arena(&self, f: impl FnOnce(&Arena)) {
         // SAFETY: H1, the caller holds a handle, so the home exists.
-        let home = unsafe { &*self.lent_by().home };
+        let home = unsafe { self.lent_by().home().as_ref() };
         f(&home.table().arena);
     }
 }
@@ -140,7 +169,7 @@ impl SegmentTable {
                 refs: AtomicU32::new(1),
                 committed: AtomicU32::new(0),
                 index,
-                lent_by: UnsafeCell::new(LentBy { home: ptr::null(), borrowed: false }),
+                lent_by: UnsafeCell::new(LentBy::NOBODY),
                 data: arena.data(index),
                 capacity,
             })
@@ -170,6 +199,12 @@ impl SegmentTable {
         // Relaxed: nobody else has the index, so nobody writes.
         debug_assert_eq!(self.headers[index as usize].refs.load(Ordering::Relaxed), 1, "M1: segment {index} is held");
         FreeSegment(index)
+    }
+
+    /// The header of the segment with this index.
+    #[inline]
+    pub(super) fn header_of(&self, index: u32) -> NonNull<Header> {
+        NonNull::from(&self.headers[index as usize])
     }
 
     pub(super) fn header(&self, segment: &FreeSegment) -> &Header {

@@ -147,6 +147,7 @@ impl Lanes {
 
     /// Opens the lanes; makes them if they are not there. `false` where that can't be. Owner only. Wait-free but for the
     /// allocator and the system the first time.
+    #[cold]
     pub(crate) fn open(&self, owner: &mut Owner) -> bool {
         debug_assert_eq!(owner.state, State::Closed);
         if !barrier::available() {
@@ -177,6 +178,7 @@ impl Lanes {
     }
 
     /// The same; `true` if no producer was in a lane.
+    #[inline]
     fn take_all(&self, owner: &mut Owner, mut each: impl FnMut(u32)) -> bool {
         // Relaxed: producers write. Who was ordered before us shows its bit, and of others nothing is promised.
         let mut claimed = self.claimed.load(Ordering::Relaxed);
@@ -187,7 +189,7 @@ impl Lanes {
         let block = unsafe { &*self.block.load(Ordering::Relaxed) };
         let mut quiet = true;
         while claimed != 0 {
-            let nth = claimed.trailing_zeros() as usize;
+            let nth = claimed.trailing_zeros() as usize % LANES;
             claimed &= claimed - 1;
             let lane = &block[nth];
             // ORDERING V4 Acquire, pairs with V3: the slots, and what the producer did before with what the indices name.
@@ -209,6 +211,7 @@ impl Lanes {
 
     /// Closes the lanes, and takes what is there; `true` once nobody is in one any more (T3). Until then a thread was
     /// suspended in the middle of a push: call again. Owner only. Wait-free but for `each` and the system.
+    #[inline(never)]
     pub(crate) fn close(&self, owner: &mut Owner, each: impl FnMut(u32)) -> bool {
         if owner.state == State::Closed {
             return true;
@@ -285,12 +288,7 @@ impl Owner {
         Self { state: State::Closed, taken: [0; LANES], limit: [0; LANES] }
     }
 
-    /// Whether indices may come by the lanes.
-    pub(crate) fn is_open(&self) -> bool {
-        self.state == State::Open
-    }
-
-    /// Whether they may not, and none will.
+    /// Whether no index may come by the lanes, and none will.
     pub(crate) fn is_closed(&self) -> bool {
         self.state == State::Closed
     }

@@ -12,7 +12,10 @@ use super::{
     quota::Retracted,
 };
 use crate::{
-    buffer::{Buffer, BufferMut, lend::Lender, table::FreeSegment},
+    buffer::{
+        Buffer, BufferMut,
+        lend::{Lender, Park},
+    },
     lockfree::wait::{block_on, deadline_after, spin},
     sync::Arc,
 };
@@ -45,15 +48,12 @@ use crate::{
 /// Flink's `LocalBufferPool`; the stash is DPDK's per-lcore mempool cache.
 pub struct LocalBufferPool {
     core: Arc<Core>,
+    /// Lends, and keeps the own segments that are free.
     lender: Lender,
-    /// Own segments that are free, the one returned last on top. Never more than `required`.
-    stash: Vec<FreeSegment>,
     id: u64,
     name: String,
     required: u32,
     maximum: u32,
-    /// Own segments ever taken from the depot: in the stash, in the inbox, or lent.
-    taken: u32,
     blocked: Duration,
 }
 
@@ -84,23 +84,70 @@ impl LocalBufferPool {
     /// Flink's `LocalBufferPool.requestMemorySegment`.
     #[inline]
     pub fn try_request(&mut self) -> Result<BufferMut, RequestError> {
-        match self.stash.pop() {
-            Some(segment) => Ok(self.lender.lend(segment)),
-            None => self.request_elsewhere(),
+        match self.lender.take() {
+            Some(buffer) => Ok(buffer),
+            None => match self.lender.take_returned() {
+                Some(buffer) => Ok(buffer),
+                None => self.request_from_depot(),
+            },
         }
     }
 
-    /// The stash is empty.
-    fn request_elsewhere(&mut self) -> Result<BufferMut, RequestError> {
-        self.collect();
-        if let Some(segment) = self.stash.pop() {
-            return Ok(self.lender.lend(segment));
+    /// Takes `count` free segments and adds them to `into`, or says at once that they are not to be had; then nothing is
+    /// taken. Waits for no segment, and allocates nothing if `into` has room.
+    ///
+    /// Wait-free while the pool has them at hand: then one copy for all. Else as many times
+    /// [`try_request`](Self::try_request).
+    ///
+    /// # Errors
+    /// [`RequestError::Exhausted`]: not as many are free at this moment. Ask for fewer, or wait.
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::pool::{NetworkBufferPool, RequestError};
+    /// # let pool = NetworkBufferPool::builder().segments(4).build()?;
+    /// let mut local = pool.local_pool("task").required(2).maximum(3).build()?;
+    /// let mut buffers = Vec::with_capacity(4);
+    /// local.try_request_many(2, &mut buffers)?;
+    /// assert_eq!(local.try_request_many(2, &mut buffers), Err(RequestError::Exhausted));
+    /// assert_eq!((buffers.len(), local.lent()), (2, 2), "nothing was taken");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Source
+    /// DPDK's `rte_mempool_get_bulk`.
+    #[inline]
+    pub fn try_request_many(&mut self, count: u32, into: &mut Vec<BufferMut>) -> Result<(), RequestError> {
+        if self.lender.take_many(count as usize, into) { Ok(()) } else { self.request_many_elsewhere(count, into) }
+    }
+
+    /// As many are not in the stash.
+    #[inline(never)]
+    fn request_many_elsewhere(&mut self, count: u32, into: &mut Vec<BufferMut>) -> Result<(), RequestError> {
+        self.lender.collect();
+        if self.lender.take_many(count as usize, into) {
+            return Ok(());
         }
-        if self.taken < self.required {
+        let before = into.len();
+        for _ in 0..count {
+            match self.try_request() {
+                Ok(buffer) => into.push(buffer),
+                Err(error) => {
+                    into.drain(before..).for_each(|buffer| self.recycle(buffer));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing of ours is free.
+    #[inline(never)]
+    fn request_from_depot(&mut self) -> Result<BufferMut, RequestError> {
+        if self.lender.own() < self.required {
             // Ours by M3. The depot may still be empty if others have borrowed it: it is the next to come back.
             let segment = self.core.take().ok_or(RequestError::Exhausted)?;
-            self.taken += 1;
-            return Ok(self.lender.lend(segment));
+            return Ok(self.lender.adopt(segment));
         }
         if self.lender.borrowed_out() < u64::from(self.maximum - self.required) {
             let (borrowed, Retracted(mut retracted)) = self.core.quota.borrow_one();
@@ -117,13 +164,6 @@ impl LocalBufferPool {
             }
         }
         Err(RequestError::Exhausted)
-    }
-
-    /// Takes the own segments that came back into the stash.
-    fn collect(&mut self) {
-        let (before, stash) = (self.stash.len(), &mut self.stash);
-        self.lender.collect(|segment| stash.push(segment)); // never over `required`, the stash's capacity
-        stash[before..].reverse(); // the most recent came first, and goes on top
     }
 
     /// Takes one free segment, waiting for one if need be. Blocking, on the return of a segment: tries a few times,
@@ -195,14 +235,19 @@ impl LocalBufferPool {
             // Register everywhere first, then look everywhere again (M4). An own segment announces itself in the inbox,
             // in the same word that says we sleep; a borrowed one, or one of somebody else, in the depot.
             self.lender.register(context.waker());
-            if self.taken < self.required || self.maximum > self.required {
+            if self.lender.own() < self.required || self.maximum > self.required {
                 self.core.waiters.register(self.id, context.waker());
             }
             if let Ok(buffer) = self.try_request() {
                 return Poll::Ready(Ok(buffer));
             }
-            if self.lender.park() {
-                return Poll::Pending;
+            match self.lender.park() {
+                Park::Asleep => return Poll::Pending,
+                Park::Look => {}
+                Park::Again => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -226,17 +271,40 @@ impl LocalBufferPool {
     /// DPDK's `rte_mempool_put` into the core's own cache.
     #[inline]
     pub fn recycle(&mut self, buffer: impl Into<Buffer>) {
-        match self.lender.take_back(buffer.into()) {
-            Ok(segment) => self.stash.push(segment), // never over `required`, the stash's capacity
-            Err(buffer) => drop(buffer),
+        if let Err(buffer) = self.lender.take_back(buffer.into()) {
+            drop(buffer);
         }
+    }
+
+    /// Gives all `buffers` back on the owner's side, and leaves the `Vec` empty: for own segments no atomic
+    /// read-modify-write, and for each one comparison and one store. Wait-free, or as drop.
+    ///
+    /// The last one is the next to be taken.
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::pool::NetworkBufferPool;
+    /// # let pool = NetworkBufferPool::builder().segments(4).build()?;
+    /// let mut local = pool.local_pool("task").required(4).build()?;
+    /// let mut buffers = Vec::with_capacity(4);
+    /// local.try_request_many(4, &mut buffers)?;
+    /// local.recycle_many(&mut buffers);
+    /// assert_eq!((buffers.len(), local.lent()), (0, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Source
+    /// DPDK's `rte_mempool_put_bulk`.
+    #[inline]
+    pub fn recycle_many(&mut self, buffers: &mut Vec<BufferMut>) {
+        self.lender.take_back_many(buffers);
     }
 
     /// Segments lent out at this moment, own and borrowed. May shrink at any moment, and grows only by requests.
     /// Wait-free; takes in what came back, hence `&mut`.
     #[must_use]
     pub fn lent(&mut self) -> u32 {
-        self.collect();
+        self.lender.collect();
         (self.lender.own_out() + self.lender.borrowed_out()) as u32
     }
 
@@ -278,11 +346,8 @@ impl Drop for LocalBufferPool {
             let mut registry = self.core.registry.lock().expect("no panic while it is held");
             registry.pools.remove(&self.id);
         }
-        // What was never taken is in the depot already; each of the others becomes surplus as it gets there.
-        self.core.quota.give_back(self.required - self.taken);
-        for segment in self.stash.drain(..) {
-            self.core.put(segment);
-        }
+        // What was never taken is in the depot already; each of the others becomes surplus as the lender gives it up.
+        self.core.quota.give_back(self.required - self.lender.own());
         self.core.waiters.wake();
     }
 }
@@ -293,7 +358,6 @@ impl fmt::Debug for LocalBufferPool {
             .field("name", &self.name)
             .field("required", &self.required)
             .field("maximum", &self.maximum)
-            .field("stash", &self.stash.len())
             .field("lender", &self.lender)
             .finish_non_exhaustive()
     }
@@ -377,17 +441,7 @@ impl LocalBufferPoolBuilder {
             id
         };
         core.quota.set_aside(required);
-        let lender = Lender::new(core.table.clone(), Box::new(ToDepot(core.clone())));
-        Ok(LocalBufferPool {
-            lender,
-            stash: Vec::with_capacity(required as usize),
-            id,
-            name,
-            required,
-            maximum,
-            taken: 0,
-            blocked: Duration::ZERO,
-            core,
-        })
+        let lender = Lender::new(core.table.clone(), required, Box::new(ToDepot(core.clone())));
+        Ok(LocalBufferPool { lender, id, name, required, maximum, blocked: Duration::ZERO, core })
     }
 }
