@@ -16,7 +16,7 @@ use crate::{
         Buffer, BufferMut,
         lend::{Lender, Park},
     },
-    lockfree::wait::{block_on, deadline_after, spin},
+    lockfree::wait::{WaitStrategy, deadline_after, wait},
     sync::Arc,
 };
 
@@ -205,8 +205,8 @@ impl LocalBufferPool {
             return Ok(buffer);
         }
         let since = Instant::now();
-        let result = spin(|| self.try_request().ok().map(Ok))
-            .or_else(|| block_on(deadline, |context| self.poll_request(context)))
+        let look = |pool: &mut Self| pool.try_request().ok().map(Ok);
+        let result = wait(WaitStrategy::default(), deadline, self, look, Self::poll_request)
             .unwrap_or(Err(RequestError::TimedOut));
         self.blocked += since.elapsed();
         result
