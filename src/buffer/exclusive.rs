@@ -6,7 +6,7 @@ use std::{
     ptr::NonNull,
 };
 
-use super::{builder::BufferBuilder, data_type::DataType, lend, shared::Buffer, table::Header};
+use super::{builder::BufferBuilder, data_type::DataType, home, shared::Buffer, table::Header};
 use crate::memory::MemorySegment;
 
 /// One segment, lent to you alone: all its bytes, to read and to write.
@@ -33,6 +33,7 @@ use crate::memory::MemorySegment;
 ///
 /// # Source
 /// Flink's `MemorySegment` as a `BufferProvider` gives it out.
+#[repr(transparent)] // many are taken and given back as so many pointers
 pub struct BufferMut {
     header: NonNull<Header>,
 }
@@ -67,6 +68,12 @@ impl BufferMut {
     fn header(&self) -> &Header {
         // SAFETY: H1, we are counted.
         unsafe { self.header.as_ref() }
+    }
+
+    /// The segment's number.
+    #[cfg(feature = "leaks")]
+    pub(super) fn index(&self) -> u32 {
+        self.header().index()
     }
 
     /// The typed view of the bytes: `buffer.segment().put_u32_be(0, 7)`. Wait-free; copies nothing.
@@ -120,7 +127,7 @@ impl DerefMut for BufferMut {
 impl Drop for BufferMut {
     #[inline]
     fn drop(&mut self) {
-        lend::release(self.header);
+        home::release(self.header);
     }
 }
 

@@ -89,6 +89,19 @@ impl Stash {
         self.top = unsafe { self.top.add(1) };
     }
 
+    /// Adds `count` segments, the last of them on top. Wait-free.
+    ///
+    /// # Safety
+    /// There is room for so many, and there are so many at `segments`, in another allocation.
+    #[inline]
+    pub(super) unsafe fn push_many(&mut self, segments: *const NonNull<Header>, count: usize) {
+        debug_assert!(self.len() + count <= self.capacity, "L3: there is room for all own segments");
+        // SAFETY: the caller's promise; a place that has a segment is a pointer to it.
+        unsafe { segments.copy_to_nonoverlapping(self.top.as_ptr().cast(), count) };
+        // SAFETY: as above, so this is inside or one past the end.
+        self.top = unsafe { self.top.add(count) };
+    }
+
     /// The `count` segments that were added last, oldest of them first, if there are as many. They are to be copied out
     /// before anything else is done: they are not here any more.
     #[inline]
@@ -153,7 +166,9 @@ mod tests {
         assert_eq!(stash.pop_many(5), None);
         assert_eq!(stash.pop_many(3), Some(&[2, 3, 4].map(|n| Some(segment(n)))[..]));
         assert_eq!(stash.pop_many(0), Some(&[][..]));
-        assert_eq!((stash.pop(), stash.pop()), (Some(segment(1)), None));
+        // SAFETY: there is room for three.
+        unsafe { stash.push_many([5, 6].map(segment).as_ptr(), 2) };
+        assert_eq!([(); 4].map(|()| stash.pop()), [Some(segment(6)), Some(segment(5)), Some(segment(1)), None]);
     }
 
     #[test]

@@ -40,6 +40,7 @@ mod mapping;
 mod segment;
 #[cfg(test)]
 mod testing;
+mod total;
 mod view;
 
 pub use self::{
@@ -48,5 +49,6 @@ pub use self::{
     bounds::OutOfBounds,
     mapping::{MapError, page_size},
     segment::MemorySegment,
+    total::total_memory,
     view::SegmentView,
 };
