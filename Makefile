@@ -86,7 +86,7 @@ miri: ## The library, its pools and its exchange under Miri: undefined behaviour
 	@$(call nightly,miri rust-src)
 	cargo +nightly miri setup
 	MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-strict-provenance" PROPTEST_CASES=8 \
-	  cargo +nightly miri test --lib --test buffer --test pool --test exchange --test wakers --target-dir $(TARGET)/miri -- $(FILTER)
+	  cargo +nightly miri test --lib --test buffer --test pool --test pool_limits --test pool_network --test pool_stress --test exchange --test wakers --target-dir $(TARGET)/miri -- $(FILTER)
 
 # ThreadSanitizer's runtime makes mlock do nothing, so the one test that it is refused can not hold.
 tsan: ## Unit tests and tests/ under ThreadSanitizer, std included
