@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check fmt clippy doc test loom mutants fuzz-smoke bench bench-build miri tsan deep cargo-fuzz
+.PHONY: help check fmt clippy doc test loom mutants stall fuzz-smoke bench bench-build miri tsan deep cargo-fuzz
 
 # Set on the command line or in the environment.
 export LOOM_MAX_PREEMPTIONS ?= 2
@@ -40,6 +40,7 @@ clippy:
 	# Only here does std's atomic in the library mean one that loom can't see (clippy.toml).
 	$(IN_LOOM) cargo clippy --lib --target-dir $(TARGET)/loom -- -D clippy::disallowed_types
 	$(IN_LOOM) cargo clippy $(LOOM_TESTS) --all-targets --no-deps --target-dir $(TARGET)/loom -- -D warnings
+	RUSTFLAGS="--cfg forebay_stall" cargo clippy --lib --test stall --target-dir $(TARGET)/stall -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --no-deps --target-dir $(TARGET)/fuzz-check -- -D warnings
 
 doc: ## Build the docs, private items too, with warnings as errors
@@ -55,6 +56,9 @@ loom: ## Model-check the lock-free code (LOOM_MAX_PREEMPTIONS=2, FILTER=model)
 mutants: ## Weaken each labelled ordering in a copy; its model must fail (FILTER=label|file|test)
 	$(IN_LOOM) cargo test $(LOOM_TESTS) --release --target-dir $(TARGET)/loom --bin mutants
 	cargo run --quiet $(LOOM_TESTS) --target-dir $(TARGET)/mutants --bin mutants -- $(FILTER)
+
+stall: ## Stop a thread at each of its steps: who must not wait for it goes on (FILTER=test)
+	RUSTFLAGS="--cfg forebay_stall" cargo test --test stall --target-dir $(TARGET)/stall -- $(FILTER)
 
 fuzz-smoke: cargo-fuzz ## Fuzz each target for FUZZ_SECONDS=10, from its seeds
 	@targets=$$(cargo fuzz list --fuzz-dir fuzz); [ -n "$$targets" ] || { echo "fuzz/ has no target"; exit 1; }; \
