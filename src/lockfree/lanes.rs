@@ -101,33 +101,34 @@ impl Lanes {
         Self { block: AtomicPtr::new(ptr::null_mut()), claimed: AtomicU32::new(0) }
     }
 
-    /// Pushes `index` into the calling thread's lane; `false` if that is full, closed, or not to be had. Wait-free once the
-    /// thread has its lane, else lock-free.
+    /// Pushes `index` into the calling thread's lane, if it has one; `false` if not, or if that is full or closed.
+    /// Wait-free.
     ///
     /// After a push the caller need not touch the lanes again, so they may be freed under its feet.
     #[inline]
     pub(crate) fn push(&self, index: u32) -> bool {
-        // ORDERING V8 Acquire, pairs with V7 in `open`: the lanes as they were made. Not modelled, see there.
-        let block = self.block.load(Ordering::Acquire);
-        if block.is_null() {
-            return false;
-        }
-        // SAFETY: V8, it was published whole, and stays until we are dropped.
-        let block = unsafe { &*block };
+        let Some(block) = self.block() else { return false };
         let number = number::known();
         let lane = &block[number as usize % LANES];
         // Relaxed: written once, by who claims it; if that was we (or who had our number before, N1), we see it.
-        if lane.thread.load(Ordering::Relaxed) == number {
-            return lane.push(index);
-        }
-        match self.claim(block) {
-            Some(lane) => lane.push(index),
-            None => false,
-        }
+        lane.thread.load(Ordering::Relaxed) == number && lane.push(index)
     }
 
-    /// Finds the calling thread a lane, if the one that fits its number is free.
+    /// The same, and finds the thread a lane if it has none. Lock-free.
     #[cold]
+    pub(crate) fn push_claiming(&self, index: u32) -> bool {
+        self.block().and_then(|block| self.claim(block)).is_some_and(|lane| lane.push(index))
+    }
+
+    #[inline]
+    fn block(&self) -> Option<&Block> {
+        // ORDERING V8 Acquire, pairs with V7 in `open`: the lanes as they were made. Not modelled, see there.
+        let block = self.block.load(Ordering::Acquire);
+        // SAFETY: V8, it was published whole, and stays until we are dropped.
+        unsafe { block.as_ref() }
+    }
+
+    /// The calling thread's lane, if the one that fits its number is its own or free.
     fn claim<'a>(&self, block: &'a Block) -> Option<&'a Lane> {
         let number = number::assigned();
         if number == number::NONE {
@@ -314,18 +315,18 @@ mod tests {
     #[test]
     fn closed_lanes_take_nothing_and_open_ones_keep_order() {
         let (lanes, mut owner) = (Lanes::new(), Owner::new());
-        assert!(!lanes.push(1), "never opened");
+        assert!(!lanes.push_claiming(1), "never opened");
         if !lanes.open(&mut owner) {
             return; // no membarrier here
         }
-        assert!(lanes.push(1) && lanes.push(2));
+        assert!(lanes.push_claiming(1) && lanes.push(2));
         assert_eq!(taken(&lanes, &mut owner), [1, 2]);
         assert!(lanes.push(3));
         let mut last = Vec::new();
         assert!(lanes.close(&mut owner, |index| last.push(index)));
         assert_eq!(last, [3]);
         assert!(!lanes.push(4));
-        assert!(lanes.open(&mut owner) && lanes.push(4));
+        assert!(lanes.open(&mut owner) && lanes.push(4), "it is still this thread's");
         assert_eq!(taken(&lanes, &mut owner), [4]);
     }
 
@@ -336,7 +337,7 @@ mod tests {
             return;
         }
         for round in 0..3 {
-            let fit = (0..1000).take_while(|&index| lanes.push(index)).count();
+            let fit = (0..1000).take_while(|&index| lanes.push_claiming(index)).count();
             assert_eq!(fit, CAPACITY as usize, "round {round}");
             assert_eq!(taken(&lanes, &mut owner), (0..fit as u32).collect::<Vec<_>>());
         }
@@ -355,7 +356,7 @@ mod tests {
             for thread in 0..3 {
                 scope.spawn(move || {
                     for n in 0..per_thread {
-                        while !lanes.push(n * 3 + thread) {
+                        while !lanes.push_claiming(n * 3 + thread) {
                             std::thread::yield_now();
                         }
                     }
