@@ -3,6 +3,10 @@
 //! They live here so that they run on stable too: from property tests, and over the seeds that are checked in.
 #![forbid(unsafe_code)]
 
+mod wire;
+
+pub use wire::{decompression, event, frames};
+
 use crate::record::{RecordError, SpanningReader};
 
 /// The largest record that the oracle accepts.

@@ -105,7 +105,7 @@ impl<S> RecordWriter<S> {
     where
         S: ChannelSelector<R>,
     {
-        let written = match self.selector.select(record, self.partition.subpartitions()) {
+        let written = match self.selector.select_among(record, &self.partition) {
             Target::One(subpartition) => self.partition.emit(record, subpartition),
             Target::All => self.partition.broadcast(record),
         };
@@ -194,11 +194,12 @@ impl<S> RecordWriter<S> {
     }
 
     /// Asks the selector.
+    #[inline]
     pub(super) fn select<R: ?Sized>(&mut self, record: &R) -> Target
     where
         S: ChannelSelector<R>,
     {
-        self.selector.select(record, self.partition.subpartitions())
+        self.selector.select_among(record, &self.partition)
     }
 
     /// Writes `record` to `target`; pending says that nothing of it was written.

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     pieces::{Rest, Wait, never_pending},
+    selector::Channels,
     subpartition::ResultSubpartition,
     write_error::WriteError,
 };
@@ -270,6 +271,19 @@ pub(super) fn write_whole<R: SerializeRecord + ?Sized>(builder: &mut BufferBuild
     builder.advance(LENGTH_BYTES + len);
     builder.commit();
     true
+}
+
+/// For selectors that go by who has how much to read.
+impl Channels for ResultPartition {
+    #[inline]
+    fn count(&self) -> usize {
+        self.subpartitions.len()
+    }
+
+    #[inline]
+    fn backlog(&self, channel: usize) -> usize {
+        self.subpartitions[channel].sender().queued() as usize
+    }
 }
 
 impl Drop for ResultPartition {
