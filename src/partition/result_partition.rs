@@ -343,17 +343,12 @@ impl ResultPartition {
 /// is finished, so it goes the long way.
 #[inline]
 fn write_whole<R: SerializeRecord + ?Sized>(builder: &mut BufferBuilder, record: &R, len: usize) -> bool {
-    let Some(room) = builder.remaining().checked_sub(LENGTH_BYTES) else { return false };
-    if len >= room {
-        return false;
-    }
-    let dst = builder.spare(LENGTH_BYTES + len);
-    let (length, body) = dst.split_at_mut(LENGTH_BYTES);
-    length.copy_from_slice(&(len as u32).to_be_bytes());
-    record.serialize_into(body);
-    builder.advance(LENGTH_BYTES + len);
-    builder.commit();
-    true
+    let Some(framed) = len.checked_add(LENGTH_BYTES) else { return false };
+    builder.commit_with(framed, |dst| {
+        let (length, body) = dst.split_at_mut(LENGTH_BYTES);
+        length.copy_from_slice(&(len as u32).to_be_bytes());
+        record.serialize_into(body);
+    })
 }
 
 impl Drop for ResultPartition {

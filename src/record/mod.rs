@@ -20,6 +20,7 @@ mod serialize;
 mod spanning;
 
 pub use serialize::{DecodeError, DeserializeRecord, SerializeRecord};
+pub(crate) use spanning::whole_record;
 pub use spanning::{Found, RecordError, SpanningReader};
 
 /// Bytes of the length that precedes each record.
