@@ -1,6 +1,6 @@
 //! The reading end of a channel.
 
-use super::{Entry, Event, QUEUED, RELEASED, Shared};
+use super::{Entry, Event, FLUSHED, QUEUED, RELEASED, Shared};
 use crate::{
     buffer::Buffer,
     lockfree::spsc::Consumer,
@@ -30,8 +30,8 @@ impl Receiver {
 
     /// The next buffer or event, if there is one now. Wait-free.
     ///
-    /// Of a segment that is still being filled it takes what is committed.
-    pub(crate) fn poll(&mut self) -> Option<Item> {
+    /// If `open`, it takes what is committed of a segment that is still being filled, too.
+    pub(crate) fn poll(&mut self, open: bool) -> Option<Item> {
         let queue = self.queue.as_mut()?;
         loop {
             let Entry::Data(consumer) = queue.front()? else {
@@ -39,7 +39,7 @@ impl Receiver {
                 return Some(Item::Event(event));
             };
             if !consumer.is_finished() {
-                return consumer.build().map(Item::Buffer);
+                return if open { consumer.build().map(Item::Buffer) } else { None };
             }
             let Some(Entry::Data(consumer)) = queue.pop() else { unreachable!("the front was data") };
             let buffer = consumer.into_last().expect("finished");
@@ -49,11 +49,12 @@ impl Receiver {
         }
     }
 
-    /// Says that the reader found nothing; it must poll once more afterwards. Wait-free.
-    pub(crate) fn unqueue(&self) {
+    /// Says that the reader found nothing; it must poll once more afterwards, and if this returns true, the open segment
+    /// too. Wait-free.
+    pub(crate) fn unqueue(&self) -> bool {
         // ORDERING C2 AcqRel: Acquire pairs with C1 of a writer that found QUEUED on, and so did not tell us: the second
         // look sees what it added. Release pairs with C1 of the writer that takes the token next, see there.
-        self.shared.state.fetch_and(!QUEUED, Ordering::AcqRel);
+        self.shared.state.fetch_and(!(QUEUED | FLUSHED), Ordering::AcqRel) & FLUSHED != 0
     }
 
     /// Takes the token back after the second look found something; `false` if the writer was faster, and the channel is

@@ -1,6 +1,6 @@
 //! The writing end of a channel.
 
-use super::{Entry, Event, Shared};
+use super::{Entry, Event, Shared, Told};
 use crate::{
     buffer::BufferConsumer,
     lockfree::spsc::Producer,
@@ -41,15 +41,15 @@ impl Sender {
     /// [`Released`].
     pub(crate) fn send(&mut self, event: Event) -> Result<(), Released> {
         self.queue.push(Entry::Event(event));
-        self.notify()
+        self.notify(Told::Whole)
     }
 
     /// Tells the reader that there is something to read. Lock-free.
     ///
     /// # Errors
     /// [`Released`]: everything added was dropped.
-    pub(crate) fn notify(&self) -> Result<(), Released> {
-        if self.shared.notify() {
+    pub(crate) fn notify(&self, told: Told) -> Result<(), Released> {
+        if self.shared.notify(told) {
             return Ok(());
         }
         self.shared.drain_orphan();

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use super::subpartition::ResultSubpartition;
 use crate::{
     buffer::BufferBuilder,
-    channel::{Event, Sender, Shared},
+    channel::{Event, Sender, Shared, Told},
     pool::{LocalBufferPool, RequestError},
     record::{LENGTH_BYTES, MAX_RECORD_BYTES, SerializeRecord},
     sync::Arc,
@@ -286,7 +286,7 @@ impl ResultPartition {
             for subpartition in &self.subpartitions {
                 subpartition.sender().set_open(false);
             }
-            self.tell_all();
+            self.tell_all(Told::Whole);
         }
     }
 
@@ -295,7 +295,7 @@ impl ResultPartition {
         if let Some(builder) = &self.broadcast {
             if builder.written() != self.broadcast_told {
                 self.broadcast_told = builder.written();
-                self.tell_all();
+                self.tell_all(Told::Flushed);
             }
         } else {
             self.subpartitions.iter_mut().for_each(ResultSubpartition::flush);
@@ -312,9 +312,9 @@ impl ResultPartition {
     }
 
     /// Tells all readers that there is something, and notes who is gone.
-    fn tell_all(&mut self) {
+    fn tell_all(&mut self, told: Told) {
         for (index, subpartition) in self.subpartitions.iter_mut().enumerate() {
-            subpartition.tell();
+            subpartition.tell(told);
             if subpartition.is_released() {
                 self.gone.get_or_insert(index);
             }
