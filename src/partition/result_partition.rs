@@ -341,7 +341,8 @@ impl ResultPartition {
 
 /// Writes length and record into `builder` if they fit with at least a byte to spare; a segment that is exactly full
 /// is finished, so it goes the long way.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "as `commit_with`")]
 fn write_whole<R: SerializeRecord + ?Sized>(builder: &mut BufferBuilder, record: &R, len: usize) -> bool {
     let Some(framed) = len.checked_add(LENGTH_BYTES) else { return false };
     builder.commit_with(framed, |dst| {
