@@ -1,6 +1,6 @@
 //! The reading end of a channel.
 
-use super::{Entry, Event, FLUSHED, QUEUED, RELEASED, Shared};
+use super::{Entry, FLUSHED, QUEUED, RELEASED, Rare, Reader, Shared, SharedEvent, Signal};
 use crate::{
     buffer::Buffer,
     lockfree::spsc::Consumer,
@@ -12,45 +12,123 @@ use crate::{
 pub(crate) enum Item {
     /// Never empty.
     Buffer(Buffer),
-    Event(Event),
+    Event(SharedEvent),
+}
+
+/// What [`Receiver::peek`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Data,
+    Event,
 }
 
 /// See the [module](super).
 #[derive(Debug)]
 pub(crate) struct Receiver {
     shared: Arc<Shared>,
-    /// There until dropped.
+    /// There until released.
     queue: Option<Consumer<Entry>>,
+    /// Buffers ever taken out, wrapping.
+    taken: u32,
 }
 
 impl Receiver {
     pub(super) fn new(shared: Arc<Shared>, queue: Consumer<Entry>) -> Self {
-        Self { shared, queue: Some(queue) }
+        Self { shared, queue: Some(queue), taken: 0 }
+    }
+
+    /// Says who reads; the reader has the token. Once, and before the first [`unqueue`](Self::unqueue).
+    pub(crate) fn attach(&self, signal: Arc<Signal>, index: u32) {
+        let attached = self.shared.reader.set(Reader { signal, index });
+        assert!(attached.is_ok(), "a receiver has one reader");
+        // What overtook before there was anybody to tell. One that is told twice is found once.
+        let waiting = self.shared.rare().as_ref().map_or(0, |rare| rare.lane.len());
+        if let Some(reader) = self.shared.reader.get() {
+            (0..waiting).for_each(|_| reader.signal.announce_priority(reader.index));
+        }
+    }
+
+    /// What [`poll`](Self::poll) would return now; segments that turn out to be empty are dropped on the way. Wait-free.
+    pub(crate) fn peek(&mut self) -> Option<Next> {
+        let queue = self.queue.as_mut()?;
+        loop {
+            match queue.front()? {
+                Entry::Event(_) => return Some(Next::Event),
+                Entry::Whole(buffer) if !buffer.is_empty() => return Some(Next::Data),
+                Entry::Data(consumer) if consumer.is_readable() => return Some(Next::Data),
+                Entry::Data(consumer) if !consumer.is_consumed() => return None,
+                Entry::Whole(_) | Entry::Data(_) => {}
+            }
+            queue.pop();
+            self.taken = self.taken.wrapping_add(1);
+            // Relaxed: as in `poll`.
+            self.shared.taken.store(self.taken, Ordering::Relaxed);
+        }
     }
 
     /// The next buffer or event, if there is one now. Wait-free.
     ///
-    /// If `open`, it takes what is committed of a segment that is still being filled, too.
-    pub(crate) fn poll(&mut self, open: bool) -> Option<Item> {
+    /// Of a segment that is still being filled it takes what is committed.
+    pub(crate) fn poll(&mut self) -> Option<Item> {
+        self.poll_for(true)
+    }
+
+    /// As [`poll`](Self::poll), but leaves a segment that is still being filled alone. Wait-free.
+    pub(crate) fn poll_whole(&mut self) -> Option<Item> {
+        self.poll_for(false)
+    }
+
+    fn poll_for(&mut self, open: bool) -> Option<Item> {
         let queue = self.queue.as_mut()?;
         loop {
-            let Entry::Data(consumer) = queue.front()? else {
-                let Some(Entry::Event(event)) = queue.pop() else { unreachable!("the front was an event") };
-                return Some(Item::Event(event));
-            };
-            if !consumer.is_finished() {
+            if let Entry::Data(consumer) = queue.front()?
+                && !consumer.is_finished()
+            {
                 return if open { consumer.build().map(Item::Buffer) } else { None };
             }
-            let Some(Entry::Data(consumer)) = queue.pop() else { unreachable!("the front was data") };
-            let buffer = consumer.into_last().expect("finished");
+            let buffer = match queue.pop()? {
+                Entry::Event(event) => return Some(Item::Event(event)),
+                Entry::Data(consumer) => consumer.into_last().expect("finished"),
+                Entry::Whole(buffer) => buffer,
+            };
+            self.taken = self.taken.wrapping_add(1);
+            // Relaxed: nobody else writes; a number by itself.
+            self.shared.taken.store(self.taken, Ordering::Relaxed);
             if !buffer.is_empty() {
                 return Some(Item::Buffer(buffer));
             }
         }
     }
 
-    /// Says that the reader found nothing; it must poll once more afterwards, and if this returns true, the open segment
-    /// too. Wait-free.
+    /// The next priority event, if there is one, and the buffers of this channel that it overtakes: each is handed out
+    /// here, by reference count, and comes again from [`poll`](Self::poll). Blocking for a moment, on the writer's
+    /// sending one; for a channel that announced one.
+    pub(crate) fn poll_priority(&mut self) -> Option<(SharedEvent, Vec<Buffer>)> {
+        let (event, before) = self.shared.rare().as_mut()?.lane.pop_front()?;
+        let mut left = before.wrapping_sub(self.taken) as i32; // none, if the reader is beyond that place already
+        let mut overtaken = Vec::new();
+        if let Some(queue) = &mut self.queue {
+            queue.look_through(|entry| {
+                match entry {
+                    _ if left <= 0 => return false,
+                    Entry::Event(_) => return true,
+                    Entry::Data(consumer) => overtaken.extend(consumer.clone().build()),
+                    Entry::Whole(buffer) => overtaken.push(buffer.clone()),
+                }
+                left -= 1;
+                true
+            });
+        }
+        Some((event, overtaken))
+    }
+
+    /// Buffers that wait here, the one that is being filled not counted. May grow at any moment. Wait-free.
+    pub(crate) fn backlog(&self) -> u32 {
+        self.shared.backlog()
+    }
+
+    /// Says that the reader found nothing; it must poll once more afterwards. If this returns false, the writer has not
+    /// flushed since the last time: what is whole is enough. Wait-free.
     pub(crate) fn unqueue(&self) -> bool {
         // ORDERING C2 AcqRel: Acquire pairs with C1 of a writer that found QUEUED on, and so did not tell us: the second
         // look sees what it added. Release pairs with C1 of the writer that takes the token next, see there.
@@ -65,16 +143,28 @@ impl Receiver {
     }
 }
 
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let mut queue = self.queue.take().expect("there until dropped");
+impl Receiver {
+    /// Empties the queue and tells the writer that nobody reads. `true` says that the channel was announced, or is about
+    /// to be, unless the caller has the token: its index will still turn up at the signal. Once. Control plane.
+    pub(crate) fn release(&mut self) -> bool {
+        let Some(mut queue) = self.queue.take() else { return false };
         while queue.pop().is_some() {}
-        *self.shared.orphan.lock().expect("no panic while it is held") = Some(queue);
+        let left = Box::new(Rare { orphan: Some(queue), ..Rare::default() });
+        let lane = self.shared.rare().replace(left);
+        drop(lane); // under no lock
         // ORDERING C3 Acquire, pairs with C1 of a writer that added something and told us after the queue was emptied
-        // above. Not Release: a writer that finds RELEASED takes the lock of `orphan` after us, for had it been before
+        // above. Not Release: a writer that finds RELEASED takes the lock of `rare` after us, for had it been before
         // us, its look at `state` would have been too.
-        if self.shared.state.fetch_or(RELEASED, Ordering::Acquire) & QUEUED != 0 {
+        let announced = self.shared.state.fetch_or(RELEASED, Ordering::Acquire) & QUEUED != 0;
+        if announced {
             self.shared.drain_orphan();
         }
+        announced
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.release();
     }
 }

@@ -1,14 +1,29 @@
 //! One channel of a gate.
 
-use crate::channel::{Event, Item, Receiver};
+use crate::{
+    buffer::Buffer,
+    channel::{Item, Receiver, SharedEvent},
+};
 
-/// The reading end of a channel, and whether it has ended.
+/// The reading end of a channel, and what the gate knows of it.
 #[derive(Debug)]
 pub(super) struct InputChannel {
     receiver: Receiver,
     pub(super) ended: bool,
     /// The writer has flushed, and the open segment was not looked at since.
     flushed: bool,
+    /// It has said that no more records follow.
+    pub(super) end_of_data: bool,
+    pub(super) consumption: Consumption,
+}
+
+/// Whether a channel is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Consumption {
+    On,
+    Blocked,
+    /// Blocked, and its turn has come since: the gate has its token, and it is in no list.
+    Held,
 }
 
 /// What the gate finds at a channel.
@@ -24,19 +39,19 @@ pub(super) enum Polled {
 
 impl InputChannel {
     pub(super) fn new(receiver: Receiver) -> Self {
-        Self { receiver, ended: false, flushed: false }
+        Self { receiver, ended: false, flushed: false, end_of_data: false, consumption: Consumption::On }
     }
 
     /// Polls a channel whose token the gate has.
     pub(super) fn poll(&mut self) -> Polled {
-        let polled = if let Some(item) = self.receiver.poll(false) {
+        let polled = if let Some(item) = self.receiver.poll_whole() {
             Polled::Ready(item)
         } else {
             self.flushed |= self.receiver.unqueue();
-            if let Some(item) = self.receiver.poll(false) {
+            if let Some(item) = self.receiver.poll_whole() {
                 if self.receiver.requeue() { Polled::Ready(item) } else { Polled::Announced(item) }
             } else if std::mem::take(&mut self.flushed)
-                && let Some(item) = self.receiver.poll(true)
+                && let Some(item) = self.receiver.poll()
             {
                 // More of the same segment is of interest only once the writer says so.
                 Polled::Announced(item)
@@ -45,8 +60,17 @@ impl InputChannel {
             }
         };
         if let Polled::Ready(Item::Event(event)) | Polled::Announced(Item::Event(event)) = &polled {
-            self.ended |= matches!(event, Event::EndOfPartition | Event::Failed(_));
+            self.ended |= event.is_end();
         }
         polled
+    }
+
+    /// Takes a priority event that the channel announced.
+    pub(super) fn poll_priority(&mut self) -> Option<(SharedEvent, Vec<Buffer>)> {
+        self.receiver.poll_priority()
+    }
+
+    pub(super) fn backlog(&self) -> u32 {
+        self.receiver.backlog()
     }
 }

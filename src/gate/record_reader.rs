@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::input_gate::{BufferOrEvent, GateError, InputGate};
+use super::{
+    input::{BufferOrEvent, CheckpointEvent, GateError, Input, Next},
+    input_gate::InputGate,
+};
 use crate::{
     buffer::Buffer,
     channel::Event,
@@ -62,8 +65,8 @@ const AHEAD: usize = 8;
 /// # Source
 /// Flink's `RecordReader`.
 #[derive(Debug)]
-pub struct RecordReader {
-    gate: InputGate,
+pub struct RecordReader<G = InputGate> {
+    gate: G,
     max_record: usize,
     /// One for each channel: a record may be open on each.
     spanning: Vec<SpanningReader>,
@@ -111,6 +114,38 @@ impl<'a> Record<'a> {
     }
 }
 
+/// A record, or what came between two: see [`RecordReader::next_or_event`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RecordOrEvent<'a> {
+    /// A record.
+    Record(Record<'a>),
+    /// An event behind all the records before it.
+    Event {
+        /// The channel it came from.
+        channel: usize,
+        /// The event.
+        event: Event,
+    },
+    /// An event that has overtaken records.
+    Priority {
+        /// The channel it came from.
+        channel: usize,
+        /// The event.
+        event: Event,
+        /// What it has overtaken: see [`BufferOrEvent::Priority`].
+        overtaken: Vec<Buffer>,
+    },
+    /// What barriers amount to; with a [`CheckpointedInputGate`](super::CheckpointedInputGate) only.
+    Checkpoint(CheckpointEvent),
+}
+
+/// What [`RecordReader::next_arriving`] found, behind the borrow checker's back: lent out by its caller.
+enum Arrived {
+    Record(Found),
+    Event(RecordOrEvent<'static>),
+}
+
 /// Why a record could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -130,11 +165,11 @@ pub enum ReadError {
     },
 }
 
-impl RecordReader {
+impl<G: Input> RecordReader<G> {
     /// Reads records of at most `max_record` bytes from `gate`. A longer one is [`RecordError::TooLarge`], before any
     /// memory is taken for it: a length is untrusted input.
     #[must_use]
-    pub fn new(gate: InputGate, max_record: usize) -> Self {
+    pub fn new(gate: G, max_record: usize) -> Self {
         let channels = gate.channels();
         let spanning = (0..channels).map(|_| SpanningReader::new(max_record)).collect();
         Self { gate, max_record, spanning, broken: vec![false; channels], current: None }
@@ -149,7 +184,7 @@ impl RecordReader {
     }
 
     /// The next record; `None` when every channel has ended. Blocking, on the producers; wait-free while the buffer at
-    /// hand has a whole record.
+    /// hand has a whole record. Events between records are skipped: [`next_or_event`](Self::next_or_event) has them.
     ///
     /// # Errors
     /// [`ReadError`], once for each channel that failed; then the others go on.
@@ -166,7 +201,7 @@ impl RecordReader {
     }
 
     /// The next record if there is one now; `None` if there is nothing now, or nothing ever
-    /// ([`is_ended`](Self::is_ended)). Lock-free.
+    /// ([`is_ended`](Self::is_ended)). Lock-free. Events between records are skipped.
     ///
     /// # Errors
     /// As [`next`](Self::next).
@@ -194,6 +229,60 @@ impl RecordReader {
         Poll::Ready(Ok(found.and_then(|found| self.lend(&found))))
     }
 
+    /// The next record or event; `None` when every channel has ended. Blocking, as [`next`](Self::next).
+    ///
+    /// An event comes between the records that its writer sent it between. A priority event comes as soon as the buffer
+    /// at hand is used up, and may stand inside a record, of which [`open_record`](Self::open_record) is here already.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::{Event, StopMode, partition::{Forward, RecordWriter}, pool::NetworkBufferPool, transport::in_process};
+    /// use forebay::gate::{RecordOrEvent, RecordReader};
+    /// # let pool = NetworkBufferPool::builder().segments(2).build()?;
+    /// # let (mut partitions, mut gates) = in_process(vec![pool.local_pool("producer").required(2).build()?], 1);
+    /// # let mut writer = RecordWriter::new(partitions.remove(0), Forward);
+    /// writer.emit("last")?;
+    /// writer.broadcast_event(Event::EndOfData(StopMode::Drain))?;
+    /// writer.close();
+    /// let mut reader = RecordReader::new(gates.remove(0), 16);
+    /// let Some(RecordOrEvent::Record(record)) = reader.next_or_event()? else { panic!() };
+    /// assert_eq!(record.bytes(), b"last");
+    /// let Some(RecordOrEvent::Event { channel: 0, event }) = reader.next_or_event()? else { panic!() };
+    /// assert!(matches!(event, Event::EndOfData(StopMode::Drain)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_or_event(&mut self) -> Result<Option<RecordOrEvent<'_>>, ReadError> {
+        match self.next_item(|gate| Poll::Ready(gate.next())) {
+            Poll::Ready(found) => found,
+            Poll::Pending => Ok(None), // never: the gate waits
+        }
+    }
+
+    /// The next record or event if there is one now, as [`try_next`](Self::try_next). Lock-free.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn try_next_or_event(&mut self) -> Result<Option<RecordOrEvent<'_>>, ReadError> {
+        match self.next_item(|gate| Poll::Ready(gate.try_next())) {
+            Poll::Ready(found) => found,
+            Poll::Pending => Ok(None), // never: the gate says `None`
+        }
+    }
+
+    /// The next record or event, as [`poll_next`](Self::poll_next). Lock-free.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn poll_next_or_event(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<RecordOrEvent<'_>>, ReadError>> {
+        self.next_item(|gate| gate.poll_next(context))
+    }
+
     /// Whether every channel has ended and all was read. True only after a call has found that there is no more, and
     /// stays true.
     #[must_use]
@@ -201,7 +290,7 @@ impl RecordReader {
         self.current.is_none() && self.gate.is_ended()
     }
 
-    /// The time that [`next`](Self::next) has waited for producers, in all.
+    /// The time that was waited for producers, in all.
     #[must_use]
     pub fn idle(&self) -> Duration {
         self.gate.idle()
@@ -209,8 +298,24 @@ impl RecordReader {
 
     /// The gate it reads from, for its numbers.
     #[must_use]
-    pub fn gate(&self) -> &InputGate {
+    pub fn gate(&self) -> &G {
         &self.gate
+    }
+
+    /// The gate it reads from, to block and resume channels. What is taken out of it is missing from the records.
+    #[must_use]
+    pub fn gate_mut(&mut self) -> &mut G {
+        &mut self.gate
+    }
+
+    /// The record of a channel that has not come whole: what has come of its length, and of its bytes. Belongs to what an
+    /// unaligned checkpoint stores of the channel, before its buffers.
+    ///
+    /// # Panics
+    /// If there is no such channel.
+    #[must_use]
+    pub fn open_record(&self, channel: usize) -> (&[u8], &[u8]) {
+        self.spanning[channel].open_record()
     }
 
     /// Takes the next record of the buffer at hand, if that has all of it. The hot path.
@@ -226,12 +331,9 @@ impl RecordReader {
     /// The next record where [`at_hand`](Self::at_hand) has none: one that is cut by an end of the buffer at hand, or
     /// one in what `arrive` brings.
     #[cold]
-    fn next_elsewhere(
-        &mut self,
-        arrive: impl FnMut(&mut InputGate) -> Poll<Result<Option<(usize, BufferOrEvent)>, GateError>>,
-    ) -> Poll<Result<Option<Found>, ReadError>> {
+    fn next_elsewhere(&mut self, arrive: impl FnMut(&mut G) -> Poll<Next>) -> Poll<Result<Option<Found>, ReadError>> {
         match self.next_at_hand()? {
-            None => self.next_arriving(arrive),
+            None => self.next_record(arrive),
             found => Poll::Ready(Ok(found)),
         }
     }
@@ -257,19 +359,51 @@ impl RecordReader {
         }
     }
 
-    /// The next record in what `arrive` brings, now that the buffer at hand is used up; `None` if that brings nothing.
+    /// The next record, now that the buffer at hand is used up, without the events before it.
+    fn next_record(&mut self, mut arrive: impl FnMut(&mut G) -> Poll<Next>) -> Poll<Result<Option<Found>, ReadError>> {
+        loop {
+            match ready!(self.next_arriving(&mut arrive))? {
+                Some(Arrived::Event(_)) => {}
+                Some(Arrived::Record(found)) => return Poll::Ready(Ok(Some(found))),
+                None => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    /// The next record or event.
+    fn next_item(
+        &mut self,
+        mut arrive: impl FnMut(&mut G) -> Poll<Next>,
+    ) -> Poll<Result<Option<RecordOrEvent<'_>>, ReadError>> {
+        let arrived = match self.next_at_hand()? {
+            Some(found) => Some(Arrived::Record(found)),
+            None => ready!(self.next_arriving(&mut arrive))?,
+        };
+        Poll::Ready(Ok(match arrived {
+            Some(Arrived::Record(found)) => self.lend(&found).map(RecordOrEvent::Record),
+            Some(Arrived::Event(event)) => Some(event),
+            None => None,
+        }))
+    }
+
+    /// The next record or event in what `arrive` brings, now that the buffer at hand is used up; `None` if that brings
+    /// nothing.
     fn next_arriving(
         &mut self,
-        mut arrive: impl FnMut(&mut InputGate) -> Poll<Result<Option<(usize, BufferOrEvent)>, GateError>>,
-    ) -> Poll<Result<Option<Found>, ReadError>> {
+        arrive: &mut impl FnMut(&mut G) -> Poll<Next>,
+    ) -> Poll<Result<Option<Arrived>, ReadError>> {
         loop {
             match ready!(arrive(&mut self.gate)) {
                 Err(error) => self.failed(error)?,
                 Ok(None) => return Poll::Ready(Ok(None)),
-                Ok(Some(arrived)) => self.arrived(arrived)?,
+                Ok(Some(arrived)) => {
+                    if let Some(event) = self.arrived(arrived)? {
+                        return Poll::Ready(Ok(Some(Arrived::Event(event))));
+                    }
+                }
             }
             if let Some(found) = self.next_at_hand()? {
-                return Poll::Ready(Ok(Some(found)));
+                return Poll::Ready(Ok(Some(Arrived::Record(found))));
             }
         }
     }
@@ -280,21 +414,27 @@ impl RecordReader {
         if self.broken[channel] { Ok(()) } else { Err(error.into()) }
     }
 
-    /// Takes up what the gate delivered.
-    fn arrived(&mut self, (channel, item): (usize, BufferOrEvent)) -> Result<(), ReadError> {
-        if self.broken[channel] {
-            return Ok(());
-        }
-        match item {
+    /// Takes up what the gate delivered; passes on what is no data.
+    fn arrived(
+        &mut self,
+        (channel, item): (usize, BufferOrEvent),
+    ) -> Result<Option<RecordOrEvent<'static>>, ReadError> {
+        Ok(match item {
+            BufferOrEvent::Checkpoint(event) => Some(RecordOrEvent::Checkpoint(event)),
+            _ if self.broken[channel] => None,
             BufferOrEvent::Buffer(buffer) => {
                 let between_records = self.spanning[channel].is_between_records();
                 self.current = Some(Current { channel, buffer, at: 0, between_records });
-                Ok(())
+                None
             }
-            BufferOrEvent::Event(Event::EndOfPartition | Event::Failed(_)) => {
-                self.spanning[channel].finish().map_err(|source| ReadError::Record { channel, source })
+            BufferOrEvent::Event(event) => {
+                if event.is_end() {
+                    self.spanning[channel].finish().map_err(|source| ReadError::Record { channel, source })?;
+                }
+                Some(RecordOrEvent::Event { channel, event })
             }
-        }
+            BufferOrEvent::Priority { event, overtaken } => Some(RecordOrEvent::Priority { channel, event, overtaken }),
+        })
     }
 
     /// The record that [`at_hand`](Self::at_hand) took.
