@@ -129,12 +129,15 @@ pub trait Input: fmt::Debug {
     /// The time that was waited for producers, in all.
     fn idle(&self) -> Duration;
 
+    /// How [`next`](Self::next) and [`next_timeout`](Self::next_timeout) wait.
+    fn wait_strategy(&self) -> WaitStrategy;
+
     /// For the measuring of [`idle`](Self::idle): whoever asks begins to wait, or has given up.
     #[doc(hidden)]
     fn waits(&mut self, waits: bool);
 
     /// As [`try_next`](Self::try_next), but waits until there is something; `None` when every channel has ended.
-    /// Blocking, on the producers: tries a few times, then parks the thread.
+    /// Blocking, on the producers: waits as its [`WaitStrategy`] says.
     ///
     /// # Errors
     /// As [`try_next`](Self::try_next).
@@ -162,16 +165,15 @@ pub trait Input: fmt::Debug {
     }
 }
 
-fn next_until<G: Input>(input: &mut G, deadline: Option<Instant>) -> Option<Next> {
-    match input.try_next() {
-        Ok(None) if !input.is_ended() => {}
-        found => return Some(found),
-    }
-    input.waits(true);
-    let look = |input: &mut G| match Input::try_next(input) {
+fn next_until<I: Input>(input: &mut I, deadline: Option<Instant>) -> Option<Next> {
+    let look = |input: &mut I| match input.try_next() {
         Ok(None) if !input.is_ended() => None,
         found => Some(found),
     };
+    if let Some(found) = look(input) {
+        return Some(found);
+    }
+    input.waits(true);
     let found = wait(input.wait_strategy(), deadline, input, look, Input::poll_next);
     input.waits(false);
     found

@@ -310,6 +310,10 @@ impl Input for InputGate {
         self.idle()
     }
 
+    fn wait_strategy(&self) -> WaitStrategy {
+        self.strategy
+    }
+
     fn waits(&mut self, waits: bool) {
         if waits { self.idle.begin() } else { self.idle.end() }
     }
