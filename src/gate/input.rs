@@ -129,9 +129,6 @@ pub trait Input: fmt::Debug {
     /// The time that was waited for producers, in all.
     fn idle(&self) -> Duration;
 
-    /// How [`next`](Self::next) and [`next_timeout`](Self::next_timeout) wait.
-    fn wait_strategy(&self) -> WaitStrategy;
-
     /// For the measuring of [`idle`](Self::idle): whoever asks begins to wait, or has given up.
     #[doc(hidden)]
     fn waits(&mut self, waits: bool);
