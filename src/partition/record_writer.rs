@@ -194,6 +194,7 @@ impl<S> RecordWriter<S> {
     }
 
     /// Asks the selector.
+    #[inline]
     pub(super) fn select<R: ?Sized>(&mut self, record: &R) -> Target
     where
         S: ChannelSelector<R>,
