@@ -13,7 +13,9 @@ use forebay::fuzzing;
 use proptest::prelude::*;
 
 /// Each fuzz target, by the name of its file.
-const ORACLES: [(&str, fn(&[u8])); 7] = [
+type Oracle = fn(&[u8]);
+
+const ORACLES: [(&str, Oracle); 7] = [
     ("decompression", fuzzing::decompression),
     ("element_stream", fuzzing::element_stream),
     ("event", fuzzing::event),
