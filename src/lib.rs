@@ -73,8 +73,9 @@
 //!
 //! # Features
 //!
-//! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library.
-//! `compression` lets [`wire`] read what Flink's blocking partitions have compressed.
+//! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library. `serde`
+//! adds `record::Serde`, which makes records of any type that serde serializes. `compression` lets [`wire`] read what
+//! Flink's blocking partitions have compressed.
 
 pub mod buffer;
 mod channel;
@@ -95,6 +96,7 @@ pub mod transport;
 pub mod wire;
 
 pub use channel::{Cause, Event};
+pub use lockfree::wait::WaitStrategy;
 
 /// The README's Rust blocks, as doctests.
 #[cfg(doctest)]

@@ -17,12 +17,16 @@
 //! read-modify-writes of `state`: if the writer's comes first, the reader's second look sees what was added; if the
 //! reader's comes first, the writer finds `QUEUED` off and tells it anew (M4).
 //!
+//! A reader may come later than the channel is made, as over a network. Until then the token is its own, so a writer tells
+//! nobody; it says where it is to be found ([`Receiver::attach`]) before it lets go of the token for the first time.
+//!
 //! # Going away
 //!
 //! A receiver that is dropped leaves its end of the queue in `orphan` and turns `RELEASED` on. A writer that notifies
 //! afterwards finds the bit and empties the queue itself; if it notified before, the receiver finds `QUEUED` on and
 //! empties it. Either way no segment stays behind.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "net"), allow(dead_code, reason = "some of it is for the transport over a network"))]
 
 mod event;
 mod receiver;
@@ -30,15 +34,18 @@ mod sender;
 mod signal;
 
 pub use event::{Cause, Event};
-pub(crate) use receiver::{Item, Receiver};
+pub(crate) use receiver::{Item, Next, Receiver};
 pub(crate) use sender::{Released, Sender};
 pub(crate) use signal::Signal;
 
 use crate::{
-    buffer::BufferConsumer,
+    buffer::{Buffer, BufferConsumer},
     lockfree::spsc::{Consumer, queue},
     sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering},
 };
+// Not from the door: set before the first C2 and read after a C1 that found QUEUED off, so loom has nothing to see in it.
+#[allow(clippy::disallowed_types, reason = "see above")]
+use std::sync::OnceLock;
 
 /// The channel is in its gate's inbox, or the gate is at it.
 const QUEUED: u32 = 1;
@@ -50,6 +57,8 @@ const RELEASED: u32 = 2;
 enum Entry {
     /// A segment, perhaps still being filled.
     Data(BufferConsumer),
+    /// A segment that somebody else has filled.
+    Whole(Buffer),
     Event(Event),
 }
 
@@ -59,9 +68,17 @@ pub(crate) struct Shared {
     state: AtomicU32,
     /// The writer has a segment open, so there may be something to flush. Written by the writer; a hint for the timer.
     open: AtomicBool,
+    /// Segments ever added. Written by the writer.
+    added: AtomicU32,
+    reader: OnceLock<Reader>,
+    orphan: Mutex<Option<Consumer<Entry>>>,
+}
+
+/// Whom to tell.
+#[derive(Debug)]
+struct Reader {
     signal: Arc<Signal>,
     index: u32,
-    orphan: Mutex<Option<Consumer<Entry>>>,
 }
 
 impl Shared {
@@ -76,7 +93,9 @@ impl Shared {
             return false;
         }
         if before & QUEUED == 0 {
-            self.signal.announce(self.index);
+            // The token was with the reader from the start, so it has let go of it, and has said before who it is.
+            let reader = self.reader.get().expect("attached before the first C2");
+            reader.signal.announce(reader.index);
         }
         true
     }
@@ -99,11 +118,23 @@ impl Shared {
 
 /// A channel that announces itself to `signal` as number `index`.
 pub(crate) fn channel(signal: Arc<Signal>, index: u32) -> (Sender, Receiver) {
+    let (sender, receiver) = with_state(0);
+    receiver.attach(signal, index);
+    (sender, receiver)
+}
+
+/// A channel whose reader is not known yet, but has the token already: nobody is told anything before the receiver is
+/// [attached](Receiver::attach) and has looked for itself.
+pub(crate) fn channel_for_later() -> (Sender, Receiver) {
+    with_state(QUEUED)
+}
+
+fn with_state(state: u32) -> (Sender, Receiver) {
     let shared = Arc::new(Shared {
-        state: AtomicU32::new(0),
+        state: AtomicU32::new(state),
         open: AtomicBool::new(false),
-        signal,
-        index,
+        added: AtomicU32::new(0),
+        reader: OnceLock::new(),
         orphan: Mutex::new(None),
     });
     let (producer, consumer) = queue();

@@ -2,7 +2,7 @@
 
 use super::{Entry, Event, Shared};
 use crate::{
-    buffer::BufferConsumer,
+    buffer::{Buffer, BufferConsumer},
     lockfree::spsc::Producer,
     sync::{Arc, Ordering},
 };
@@ -16,17 +16,32 @@ pub(crate) struct Released;
 pub(crate) struct Sender {
     shared: Arc<Shared>,
     queue: Producer<Entry>,
+    /// As in `shared`.
+    added: u32,
 }
 
 impl Sender {
     pub(super) fn new(shared: Arc<Shared>, queue: Producer<Entry>) -> Self {
-        Self { shared, queue }
+        Self { shared, queue, added: 0 }
     }
 
     /// Adds a segment that is about to be filled. The reader is not told yet.
     pub(crate) fn add(&mut self, consumer: BufferConsumer) {
         self.queue.push(Entry::Data(consumer));
         self.set_open(true);
+        self.count();
+    }
+
+    /// Adds a segment that is filled already. The reader is not told yet.
+    pub(crate) fn add_whole(&mut self, buffer: Buffer) {
+        self.queue.push(Entry::Whole(buffer));
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.added = self.added.wrapping_add(1);
+        // Relaxed: nobody else writes; a number by itself.
+        self.shared.added.store(self.added, Ordering::Relaxed);
     }
 
     /// Says whether the last segment is still being filled, for the flush timer.

@@ -10,7 +10,7 @@ use super::input_channel::{InputChannel, Polled};
 use crate::{
     buffer::Buffer,
     channel::{Cause, Event, Item, Receiver, Signal},
-    lockfree::wait::{block_on, deadline_after, spin},
+    lockfree::wait::{WaitStrategy, deadline_after, wait},
     sync::Arc,
 };
 
@@ -57,6 +57,7 @@ pub struct InputGate {
     ready: VecDeque<u32>,
     /// Channels that have not ended.
     open: usize,
+    strategy: WaitStrategy,
     idle: Duration,
 }
 
@@ -93,7 +94,32 @@ impl InputGate {
         assert_eq!(signal.channels(), receivers.len());
         let open = receivers.len();
         let channels = receivers.into_iter().map(InputChannel::new).collect();
-        Self { signal, channels, ready: VecDeque::with_capacity(open), open, idle: Duration::ZERO }
+        Self {
+            signal,
+            channels,
+            ready: VecDeque::with_capacity(open),
+            open,
+            strategy: WaitStrategy::default(),
+            idle: Duration::ZERO,
+        }
+    }
+
+    /// Sets how [`next`](Self::next) and [`next_timeout`](Self::next_timeout) wait. Unless told so, they spin a little and
+    /// then park the thread.
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::{pool::NetworkBufferPool, transport::in_process, WaitStrategy};
+    /// # let pool = NetworkBufferPool::builder().segments(2).build()?;
+    /// # let (_partitions, mut gates) = in_process(vec![pool.local_pool("producer").required(1).build()?], 1);
+    /// let mut gate = gates.remove(0).with_wait_strategy(WaitStrategy::Park); // another thread needs the core more
+    /// assert!(gate.next_timeout(std::time::Duration::from_millis(1)).is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_wait_strategy(mut self, strategy: WaitStrategy) -> Self {
+        self.strategy = strategy;
+        self
     }
 
     /// Number of channels, ended or not. Never changes.
@@ -165,7 +191,7 @@ impl InputGate {
     }
 
     /// As [`try_next`](Self::try_next), but waits until there is something; `None` when every channel has ended.
-    /// Blocking, on the producers: tries a few times, then parks the thread.
+    /// Blocking, on the producers: waits as its [`WaitStrategy`] says.
     ///
     /// # Errors
     /// As [`try_next`](Self::try_next).
@@ -194,11 +220,11 @@ impl InputGate {
             found => return Some(found),
         }
         let since = Instant::now();
-        let found = spin(|| match self.try_next() {
-            Ok(None) if !self.is_ended() => None,
+        let look = |gate: &mut Self| match gate.try_next() {
+            Ok(None) if !gate.is_ended() => None,
             found => Some(found),
-        })
-        .or_else(|| block_on(deadline, |context| self.poll_next(context)));
+        };
+        let found = wait(self.strategy, deadline, self, look, Self::poll_next);
         self.idle += since.elapsed();
         found
     }

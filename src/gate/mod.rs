@@ -16,6 +16,8 @@
 mod input_channel;
 mod input_gate;
 mod record_reader;
+mod valve;
 
 pub use input_gate::{BufferOrEvent, GateError, InputGate};
 pub use record_reader::{ReadError, Record, RecordReader};
+pub use valve::{Merged, StatusWatermarkValve};

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod flush;
+mod hash_code;
 mod key_group;
 mod record_writer;
 mod result_partition;
@@ -24,7 +25,11 @@ mod selector;
 mod subpartition;
 
 pub use flush::{FlushPolicy, FlushTimer};
-pub use key_group::{KeyGroups, java_bytes_hash, java_string_hash};
+pub use hash_code::{JavaHash, java_bytes_hash, java_string_hash};
+pub use key_group::KeyGroups;
 pub use record_writer::RecordWriter;
 pub use result_partition::{ResultPartition, WriteError};
-pub use selector::{Broadcast, ChannelSelector, Forward, HashByKey, RoundRobin, Target};
+pub use selector::{
+    Broadcast, ChannelSelector, Channels, Forward, Global, HashByCode, HashByKey, LeastLoaded, Random, Rescale,
+    RoundRobin, Target,
+};
