@@ -74,8 +74,8 @@
 //! # Features
 //!
 //! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library. `serde`
-//! adds `record::Serde`, which makes records of any type that serde serializes. `compression` lets [`wire`] read what
-//! Flink's blocking partitions have compressed.
+//! adds `record::Serde`, which makes records of any type that serde serializes.
+//! `compression` lets [`wire`] read what Flink's blocking partitions have compressed.
 
 pub mod buffer;
 mod channel;
