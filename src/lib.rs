@@ -56,7 +56,7 @@
 //! | 5 | [`wire`] | Flink's messages and events as bytes, and back |
 //! | 4 | [`gate`] | the receiving side: [`InputGate`](gate::InputGate), [`RecordReader`](gate::RecordReader) |
 //! | 4 | [`partition`] | the sending side: [`RecordWriter`](partition::RecordWriter), selectors, flushing |
-//! | 4 | [`Event`], [`Cause`] | what travels between records: the end, or a failure |
+//! | 4 | [`Event`], [`CheckpointBarrier`], [`Cause`] | what travels between records: ends, barriers, failures, your own |
 //! | 3 | [`record`] | values as bytes, and records out of a sequence of buffers |
 //! | 2 | [`pool`] | [`NetworkBufferPool`](pool::NetworkBufferPool), [`LocalBufferPool`](pool::LocalBufferPool), quotas |
 //! | 2 | [`credit`] | how many buffers a sender may send, in counters that only grow |
@@ -95,7 +95,7 @@ mod sync;
 pub mod transport;
 pub mod wire;
 
-pub use channel::{Cause, Event};
+pub use channel::{AlignmentType, Cause, CheckpointBarrier, Event, SavepointFormat, SnapshotType, StopMode};
 pub use lockfree::wait::WaitStrategy;
 
 /// The README's Rust blocks, as doctests.

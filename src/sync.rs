@@ -8,7 +8,7 @@
 pub(crate) use loom::{
     cell::UnsafeCell,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
     },
     thread::{Thread, current},
@@ -21,7 +21,7 @@ pub(crate) use self::real::*;
 mod real {
     pub(crate) use std::{
         sync::{
-            Arc, Mutex,
+            Arc, Mutex, MutexGuard,
             atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
         },
         thread::{Thread, current},

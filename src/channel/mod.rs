@@ -1,9 +1,10 @@
-//! The road between a subpartition and its reader: a queue of buffers and events, and the flag that says the reader has
-//! been told.
+//! The road between a subpartition and its reader: a queue of buffers and events, a lane beside it for what overtakes, and
+//! the flag that says the reader has been told.
 //!
 //! ```text
 //!  writer's thread                    shared                               reader's thread
-//!  Sender ── push ──▶ queue (spsc) of BufferConsumers and events ──▶ Receiver ── poll ─▶ buffers, events
+//!  Sender ── push ──▶ queue (spsc) of buffers and events ─────────▶ Receiver ── poll ──────────▶ buffers, events
+//!         ── overtake ─▶ lane: priority events ───────────────────▶          ── poll_priority ─▶ event, overtaken
 //!         ── notify ─▶ state: QUEUED? ─ if it was not ─▶ Signal.inbox: this channel's index ─▶ the gate
 //! ```
 //!
@@ -20,30 +21,43 @@
 //! A reader may come later than the channel is made, as over a network. Until then the token is its own, so a writer tells
 //! nobody; it says where it is to be found ([`Receiver::attach`]) before it lets go of the token for the first time.
 //!
+//! # Overtaking
+//!
+//! A priority event stands in a lane of its own, with the number of buffers that were added before it. Where exactly it
+//! cuts the data is settled by the reader, who alone takes buffers out: what is still queued below that number when the
+//! event is taken has been overtaken; what was taken earlier has not. So each buffer is on one side of the cut, with no
+//! lock between writer and reader on the way of data. The lane itself is a mutex: it is used once a checkpoint.
+//!
 //! # Going away
 //!
-//! A receiver that is dropped leaves its end of the queue in `orphan` and turns `RELEASED` on. A writer that notifies
+//! A receiver that is dropped leaves its end of the queue in `rare` and turns `RELEASED` on. A writer that notifies
 //! afterwards finds the bit and empties the queue itself; if it notified before, the receiver finds `QUEUED` on and
 //! empties it. Either way no segment stays behind.
 #![forbid(unsafe_code)]
-#![cfg_attr(not(feature = "net"), allow(dead_code, reason = "some of it is for the transport over a network"))]
+#![allow(dead_code, unused_imports, reason = "some of it is for the transport over a network")]
 
+mod barrier;
 mod event;
 mod receiver;
 mod sender;
 mod signal;
 
-pub use event::{Cause, Event};
+pub use barrier::{AlignmentType, CheckpointBarrier, SavepointFormat, SnapshotType};
+pub use event::{Cause, Event, StopMode};
 pub(crate) use receiver::{Item, Next, Receiver};
 pub(crate) use sender::{Released, Sender};
-pub(crate) use signal::Signal;
+pub(crate) use signal::{Announced, Said, Signal, Upstream};
+
+use std::collections::VecDeque;
 
 use crate::{
     buffer::{Buffer, BufferConsumer},
     lockfree::spsc::{Consumer, queue},
-    sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering},
+    sync::{Arc, AtomicBool, AtomicU32, Mutex, MutexGuard, Ordering},
 };
-// Not from the door: set before the first C2 and read after a C1 that found QUEUED off, so loom has nothing to see in it.
+
+// Not from the door: set before the first C2 and read after a C1 that found QUEUED off, or under the lock of `rare`, so
+// loom has nothing to see in it.
 #[allow(clippy::disallowed_types, reason = "see above")]
 use std::sync::OnceLock;
 
@@ -57,21 +71,28 @@ const RELEASED: u32 = 2;
 enum Entry {
     /// A segment, perhaps still being filled.
     Data(BufferConsumer),
-    /// A segment that somebody else has filled.
+    /// A buffer that came whole, from elsewhere.
     Whole(Buffer),
-    Event(Event),
+    Event(SharedEvent),
 }
+
+/// An event, one for all channels it was sent to.
+#[allow(clippy::disallowed_types, reason = "immutable: loom has nothing to see in it")]
+pub(crate) type SharedEvent = std::sync::Arc<Event>;
 
 /// What both ends, and the flush timer, share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: AtomicU32,
+    /// Buffers ever added to the queue, wrapping. Written by the writer.
+    added: AtomicU32,
+    /// Buffers ever taken out of it, wrapping. Written by the reader.
+    taken: AtomicU32,
     /// The writer has a segment open, so there may be something to flush. Written by the writer; a hint for the timer.
     open: AtomicBool,
-    /// Segments ever added. Written by the writer.
-    added: AtomicU32,
     reader: OnceLock<Reader>,
-    orphan: Mutex<Option<Consumer<Entry>>>,
+    /// On the heap, for most channels never have any.
+    rare: Mutex<Option<Box<Rare>>>,
 }
 
 /// Whom to tell.
@@ -81,13 +102,22 @@ struct Reader {
     index: u32,
 }
 
+/// What is not on the way of data.
+#[derive(Debug, Default)]
+struct Rare {
+    /// The end of the queue that a receiver left.
+    orphan: Option<Consumer<Entry>>,
+    /// Priority events, each with the number of buffers added before it.
+    lane: VecDeque<(SharedEvent, u32)>,
+}
+
 impl Shared {
     /// Tells the reader that there is something to read; `false` if it is gone. Lock-free. From any thread.
     fn notify(&self) -> bool {
         // ORDERING C1 AcqRel: Release pairs with C2 and C3, what was added before is seen by the reader's second look, or
         // when it empties the queue. Acquire pairs with C2: the reader has read the channel's link in the inbox before we
         // write it again. (Not modelled: loom lets no load see a store that comes later.) What RELEASED stands for is
-        // ordered by the lock of `orphan`.
+        // ordered by the lock of `rare`.
         let before = self.state.fetch_or(QUEUED, Ordering::AcqRel);
         if before & RELEASED != 0 {
             return false;
@@ -108,11 +138,31 @@ impl Shared {
         }
     }
 
+    /// Buffers that were added and not yet taken, the one that is being filled not counted. A snapshot. Wait-free. From
+    /// any thread.
+    pub(crate) fn backlog(&self) -> u32 {
+        // Relaxed, all: the writer writes the first and the last, the reader the second; a number by itself, for which no
+        // byte is read. They may be of different moments, so it may come out below zero: that is none.
+        let (added, taken) = (self.added.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
+        let open = u32::from(self.open.load(Ordering::Relaxed));
+        (added.wrapping_sub(taken).wrapping_sub(open) as i32).max(0) as u32
+    }
+
+    /// Control plane: no panic while it is held.
+    fn rare(&self) -> MutexGuard<'_, Option<Box<Rare>>> {
+        self.rare.lock().expect("no panic while it is held")
+    }
+
     /// Empties the queue that the receiver left. Control plane.
     fn drain_orphan(&self) {
-        if let Some(queue) = &mut *self.orphan.lock().expect("no panic while it is held") {
-            while queue.pop().is_some() {}
+        // One by one, each dropped under no lock: a segment that goes home may wake somebody.
+        while let Some(entry) = self.pop_orphan() {
+            drop(entry);
         }
+    }
+
+    fn pop_orphan(&self) -> Option<Entry> {
+        self.rare().as_mut()?.orphan.as_mut()?.pop()
     }
 }
 
@@ -132,10 +182,11 @@ pub(crate) fn channel_for_later() -> (Sender, Receiver) {
 fn with_state(state: u32) -> (Sender, Receiver) {
     let shared = Arc::new(Shared {
         state: AtomicU32::new(state),
-        open: AtomicBool::new(false),
         added: AtomicU32::new(0),
+        taken: AtomicU32::new(0),
+        open: AtomicBool::new(false),
         reader: OnceLock::new(),
-        orphan: Mutex::new(None),
+        rare: Mutex::new(None),
     });
     let (producer, consumer) = queue();
     (Sender::new(shared.clone(), producer), Receiver::new(shared, consumer))

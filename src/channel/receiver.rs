@@ -1,6 +1,6 @@
 //! The reading end of a channel.
 
-use super::{Entry, Event, QUEUED, RELEASED, Reader, Shared, Signal};
+use super::{Entry, QUEUED, RELEASED, Rare, Reader, Shared, SharedEvent, Signal};
 use crate::{
     buffer::Buffer,
     lockfree::spsc::Consumer,
@@ -12,7 +12,7 @@ use crate::{
 pub(crate) enum Item {
     /// Never empty.
     Buffer(Buffer),
-    Event(Event),
+    Event(SharedEvent),
 }
 
 /// What [`Receiver::peek`] found.
@@ -28,7 +28,7 @@ pub(crate) struct Receiver {
     shared: Arc<Shared>,
     /// There until released.
     queue: Option<Consumer<Entry>>,
-    /// Segments taken out, wrapping.
+    /// Buffers ever taken out, wrapping.
     taken: u32,
 }
 
@@ -41,6 +41,11 @@ impl Receiver {
     pub(crate) fn attach(&self, signal: Arc<Signal>, index: u32) {
         let attached = self.shared.reader.set(Reader { signal, index });
         assert!(attached.is_ok(), "a receiver has one reader");
+        // What overtook before there was anybody to tell. One that is told twice is found once.
+        let waiting = self.shared.rare().as_ref().map_or(0, |rare| rare.lane.len());
+        if let Some(reader) = self.shared.reader.get() {
+            (0..waiting).for_each(|_| reader.signal.announce_priority(reader.index));
+        }
     }
 
     /// What [`poll`](Self::poll) would return now; segments that turn out to be empty are dropped on the way. Wait-free.
@@ -50,13 +55,14 @@ impl Receiver {
             match queue.front()? {
                 Entry::Event(_) => return Some(Next::Event),
                 Entry::Whole(buffer) if !buffer.is_empty() => return Some(Next::Data),
-                Entry::Whole(_) => {}
                 Entry::Data(consumer) if consumer.is_readable() => return Some(Next::Data),
                 Entry::Data(consumer) if !consumer.is_consumed() => return None,
-                Entry::Data(_) => {}
+                Entry::Whole(_) | Entry::Data(_) => {}
             }
             queue.pop();
             self.taken = self.taken.wrapping_add(1);
+            // Relaxed: as in `poll`.
+            self.shared.taken.store(self.taken, Ordering::Relaxed);
         }
     }
 
@@ -64,29 +70,52 @@ impl Receiver {
     ///
     /// Of a segment that is still being filled it takes what is committed.
     pub(crate) fn poll(&mut self) -> Option<Item> {
-        let next = self.peek()?;
         let queue = self.queue.as_mut()?;
-        if next == Next::Data
-            && let Some(Entry::Data(consumer)) = queue.front()
-            && !consumer.is_finished()
-        {
-            return consumer.build().map(Item::Buffer);
-        }
-        if next == Next::Data {
+        loop {
+            if let Entry::Data(consumer) = queue.front()?
+                && !consumer.is_finished()
+            {
+                return consumer.build().map(Item::Buffer);
+            }
+            let buffer = match queue.pop()? {
+                Entry::Event(event) => return Some(Item::Event(event)),
+                Entry::Data(consumer) => consumer.into_last().expect("finished"),
+                Entry::Whole(buffer) => buffer,
+            };
             self.taken = self.taken.wrapping_add(1);
+            // Relaxed: nobody else writes; a number by itself.
+            self.shared.taken.store(self.taken, Ordering::Relaxed);
+            if !buffer.is_empty() {
+                return Some(Item::Buffer(buffer));
+            }
         }
-        Some(match queue.pop()? {
-            Entry::Event(event) => Item::Event(event),
-            Entry::Whole(buffer) => Item::Buffer(buffer),
-            Entry::Data(consumer) => Item::Buffer(consumer.into_last().expect("finished")),
-        })
     }
 
-    /// Segments that wait and are no longer being filled. May grow at any moment. Wait-free.
+    /// The next priority event, if there is one, and the buffers of this channel that it overtakes: each is handed out
+    /// here, by reference count, and comes again from [`poll`](Self::poll). Blocking for a moment, on the writer's
+    /// sending one; for a channel that announced one.
+    pub(crate) fn poll_priority(&mut self) -> Option<(SharedEvent, Vec<Buffer>)> {
+        let (event, before) = self.shared.rare().as_mut()?.lane.pop_front()?;
+        let mut left = before.wrapping_sub(self.taken) as i32; // none, if the reader is beyond that place already
+        let mut overtaken = Vec::new();
+        if let Some(queue) = &mut self.queue {
+            queue.look_through(|entry| {
+                match entry {
+                    _ if left <= 0 => return false,
+                    Entry::Event(_) => return true,
+                    Entry::Data(consumer) => overtaken.extend(consumer.clone().build()),
+                    Entry::Whole(buffer) => overtaken.push(buffer.clone()),
+                }
+                left -= 1;
+                true
+            });
+        }
+        Some((event, overtaken))
+    }
+
+    /// Buffers that wait here, the one that is being filled not counted. May grow at any moment. Wait-free.
     pub(crate) fn backlog(&self) -> u32 {
-        // Relaxed, both: the writer writes them; a hint, and no byte is read for it.
-        let waiting = self.shared.added.load(Ordering::Relaxed).wrapping_sub(self.taken);
-        waiting.saturating_sub(u32::from(self.shared.open.load(Ordering::Relaxed)))
+        self.shared.backlog()
     }
 
     /// Says that the reader found nothing; it must poll once more afterwards. Wait-free.
@@ -110,9 +139,11 @@ impl Receiver {
     pub(crate) fn release(&mut self) -> bool {
         let Some(mut queue) = self.queue.take() else { return false };
         while queue.pop().is_some() {}
-        *self.shared.orphan.lock().expect("no panic while it is held") = Some(queue);
+        let left = Box::new(Rare { orphan: Some(queue), ..Rare::default() });
+        let lane = self.shared.rare().replace(left);
+        drop(lane); // under no lock
         // ORDERING C3 Acquire, pairs with C1 of a writer that added something and told us after the queue was emptied
-        // above. Not Release: a writer that finds RELEASED takes the lock of `orphan` after us, for had it been before
+        // above. Not Release: a writer that finds RELEASED takes the lock of `rare` after us, for had it been before
         // us, its look at `state` would have been too.
         let announced = self.shared.state.fetch_or(RELEASED, Ordering::Acquire) & QUEUED != 0;
         if announced {

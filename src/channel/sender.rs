@@ -1,6 +1,6 @@
 //! The writing end of a channel.
 
-use super::{Entry, Event, Shared};
+use super::{Entry, Shared, SharedEvent};
 use crate::{
     buffer::{Buffer, BufferConsumer},
     lockfree::spsc::Producer,
@@ -16,32 +16,35 @@ pub(crate) struct Released;
 pub(crate) struct Sender {
     shared: Arc<Shared>,
     queue: Producer<Entry>,
-    /// As in `shared`.
-    added: u32,
 }
 
 impl Sender {
     pub(super) fn new(shared: Arc<Shared>, queue: Producer<Entry>) -> Self {
-        Self { shared, queue, added: 0 }
+        Self { shared, queue }
     }
 
     /// Adds a segment that is about to be filled. The reader is not told yet.
     pub(crate) fn add(&mut self, consumer: BufferConsumer) {
+        self.count();
         self.queue.push(Entry::Data(consumer));
         self.set_open(true);
-        self.count();
     }
 
     /// Adds a segment that is filled already. The reader is not told yet.
     pub(crate) fn add_whole(&mut self, buffer: Buffer) {
-        self.queue.push(Entry::Whole(buffer));
         self.count();
+        self.queue.push(Entry::Whole(buffer));
     }
 
-    fn count(&mut self) {
-        self.added = self.added.wrapping_add(1);
-        // Relaxed: nobody else writes; a number by itself.
-        self.shared.added.store(self.added, Ordering::Relaxed);
+    /// Counts a buffer as added. Before it is: so a reader never takes what is not counted.
+    fn count(&self) {
+        // Relaxed: nobody else writes. Read for the backlog, a number by itself, and by `overtake`, on this thread.
+        self.shared.added.store(self.added().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Buffers ever added, wrapping: a place in the queue, for [`overtake`](Self::overtake).
+    pub(crate) fn added(&self) -> u32 {
+        self.shared.added.load(Ordering::Relaxed) // nobody else writes
     }
 
     /// Says whether the last segment is still being filled, for the flush timer.
@@ -54,9 +57,32 @@ impl Sender {
     ///
     /// # Errors
     /// [`Released`].
-    pub(crate) fn send(&mut self, event: Event) -> Result<(), Released> {
-        self.queue.push(Entry::Event(event));
+    pub(crate) fn send(&mut self, event: impl Into<SharedEvent>) -> Result<(), Released> {
+        self.queue.push(Entry::Event(event.into()));
         self.notify()
+    }
+
+    /// Sends an event that overtakes what is queued, and tells the reader, which gets it next. Of the buffers that it
+    /// overtakes, those up to number `before` are handed out with it: [`added`](Self::added), unless the event belongs
+    /// to an earlier place. The last of them must be finished. Blocking for a moment, on the reader's looking.
+    ///
+    /// # Errors
+    /// [`Released`].
+    pub(crate) fn overtake(&mut self, event: impl Into<SharedEvent>, before: u32) -> Result<(), Released> {
+        let event = event.into();
+        {
+            let mut rare = self.shared.rare();
+            let rare = rare.get_or_insert_default();
+            if rare.orphan.is_some() {
+                return Err(Released);
+            }
+            rare.lane.push_back((event, before));
+        }
+        // A reader that comes later looks into the lane after it said who it is, under the same lock.
+        if let Some(reader) = self.shared.reader.get() {
+            reader.signal.announce_priority(reader.index);
+        }
+        Ok(())
     }
 
     /// Tells the reader that there is something to read. Lock-free.
@@ -69,6 +95,11 @@ impl Sender {
         }
         self.shared.drain_orphan();
         Err(Released)
+    }
+
+    /// Buffers that wait for the reader. A snapshot. Wait-free.
+    pub(crate) fn backlog(&self) -> u32 {
+        self.shared.backlog()
     }
 
     /// What the flush timer needs.

@@ -1,23 +1,50 @@
 //! How channels tell their gate that they have something: each by its index, once.
 
-use std::task::Waker;
+use std::{collections::VecDeque, mem, task::Waker};
 
 use crate::{
     lockfree::{
-        inbox::{Inbox, Links},
+        inbox::{Inbox, Links, MAX_INDEX},
         waker::WakerCell,
     },
-    sync::AtomicU32,
+    sync::{AtomicU32, Mutex},
 };
 
+/// What a gate tells the writer of a channel, over whatever is between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Go on behind an event that blocks the channel.
+    Resume,
+    /// All in front of the end of data has been handled.
+    AllRecordsProcessed,
+    /// An event for the task that writes, in Flink's form.
+    TaskEvent(Box<[u8]>),
+}
+
+/// The way against the stream, where a network is between: in one process a writer needs none of it.
+pub(crate) trait Upstream: std::fmt::Debug + Send + Sync {
+    /// The gate says `said` to the writer of `channel`.
+    fn say(&self, channel: u32, said: Said);
+
+    /// The gate is gone.
+    fn gone(&self);
+}
+
 /// One for each gate, shared with the writing ends of its channels.
+///
+/// Priority events have one more index in the inbox, for all channels together: the gate so learns of them before
+/// anything that it found earlier, of a channel that it holds the token of too, and is woken by the same word (M4). Which
+/// channels have one stands in `priority`.
 #[derive(Debug)]
 pub(crate) struct Signal {
     inbox: Inbox,
     links: ChannelLinks,
     waker: WakerCell,
+    priority: Mutex<Priority>,
+    upstream: Option<Box<dyn Upstream>>,
 }
 
+/// Links of the channels, and one behind them for priority events.
 #[derive(Debug)]
 struct ChannelLinks(Box<[AtomicU32]>);
 
@@ -27,16 +54,68 @@ impl Links for ChannelLinks {
     }
 }
 
+#[derive(Debug, Default)]
+struct Priority {
+    /// A channel for each priority event, in the order they were sent.
+    channels: VecDeque<u32>,
+    /// The index for priority events is in the inbox.
+    announced: bool,
+}
+
+/// What [`Signal::collect`] brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// This channel has something.
+    Channel(u32),
+    /// There are priority events: [`Signal::collect_priority`].
+    Priority,
+}
+
 impl Signal {
     /// For a gate of `channels` channels.
+    ///
+    /// # Panics
+    /// If that is more than an inbox can tell apart.
     pub(crate) fn new(channels: u32) -> Self {
-        let links = (0..channels).map(|_| AtomicU32::new(0)).collect();
-        Self { inbox: Inbox::new(), links: ChannelLinks(links), waker: WakerCell::new() }
+        assert!(channels <= MAX_INDEX, "{channels} channels of one gate");
+        let links = (0..=channels).map(|_| AtomicU32::new(0)).collect();
+        Self {
+            inbox: Inbox::new(),
+            links: ChannelLinks(links),
+            waker: WakerCell::new(),
+            priority: Mutex::new(Priority::default()),
+            upstream: None,
+        }
+    }
+
+    /// The same, for channels whose writers are behind `upstream`.
+    pub(crate) fn with_upstream(mut self, upstream: Box<dyn Upstream>) -> Self {
+        self.upstream = Some(upstream);
+        self
+    }
+
+    /// Whether there is anybody that [`say`](Self::say) says something to.
+    pub(crate) fn has_upstream(&self) -> bool {
+        self.upstream.is_some()
+    }
+
+    /// Says something to the writer of a channel, if it is behind a network. The gate only.
+    pub(crate) fn say(&self, channel: u32, said: Said) {
+        if let Some(upstream) = &self.upstream {
+            upstream.say(channel, said);
+        }
+    }
+
+    /// Says that the gate is gone. The gate only.
+    pub(crate) fn gone(&self) {
+        if let Some(upstream) = &self.upstream {
+            upstream.gone();
+        }
     }
 
     /// Number of channels.
     pub(crate) fn channels(&self) -> usize {
-        self.links.0.len()
+        self.links.0.len() - 1
     }
 
     /// Puts channel `index` into the gate's inbox, and wakes the gate if it sleeps. The caller has just turned the
@@ -47,12 +126,33 @@ impl Signal {
         }
     }
 
+    /// Says that channel `index` has one more priority event, and wakes the gate if it sleeps. Blocking for a moment, on
+    /// others that do the same.
+    pub(super) fn announce_priority(&self, index: u32) {
+        let announced = {
+            let mut priority = self.priority.lock().expect("no panic while it is held");
+            priority.channels.push_back(index);
+            mem::replace(&mut priority.announced, true)
+        };
+        if !announced {
+            self.announce(self.channels() as u32);
+        }
+    }
+
     /// The channels that announced themselves since the last call, the most recent first. The gate only.
-    pub(crate) fn collect(&self, mut each: impl FnMut(u32)) {
+    pub(crate) fn collect(&self, mut each: impl FnMut(Announced)) {
         let mut chain = self.inbox.take_all();
         while let Some(index) = chain.next(&self.links) {
-            each(index);
+            each(if index as usize == self.channels() { Announced::Priority } else { Announced::Channel(index) });
         }
+    }
+
+    /// Moves the channels with a priority event into `to`, once for each event. The gate only, when
+    /// [`collect`](Self::collect) says so. Blocking for a moment, as [`announce_priority`](Self::announce_priority).
+    pub(crate) fn collect_priority(&self, to: &mut VecDeque<u32>) {
+        let mut priority = self.priority.lock().expect("no panic while it is held");
+        priority.announced = false;
+        to.append(&mut priority.channels);
     }
 
     /// Leaves `waker` to be woken by the next announcement; `false` if there is one already. The gate only.

@@ -1,12 +1,29 @@
 //! One channel of a gate.
 
-use crate::channel::{Event, Item, Receiver};
+use crate::{
+    buffer::Buffer,
+    channel::{Item, Receiver, SharedEvent},
+};
 
-/// The reading end of a channel, and whether it has ended.
+/// The reading end of a channel, and what the gate knows of it.
 #[derive(Debug)]
 pub(super) struct InputChannel {
     receiver: Receiver,
     pub(super) ended: bool,
+    /// It has said that no more records follow.
+    pub(super) end_of_data: bool,
+    pub(super) consumption: Consumption,
+    /// Its writer waits to be told when it is resumed.
+    pub(super) owes_resumption: bool,
+}
+
+/// Whether a channel is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Consumption {
+    On,
+    Blocked,
+    /// Blocked, and its turn has come since: the gate has its token, and it is in no list.
+    Held,
 }
 
 /// What the gate finds at a channel.
@@ -22,7 +39,7 @@ pub(super) enum Polled {
 
 impl InputChannel {
     pub(super) fn new(receiver: Receiver) -> Self {
-        Self { receiver, ended: false }
+        Self { receiver, ended: false, end_of_data: false, consumption: Consumption::On, owes_resumption: false }
     }
 
     /// Polls a channel whose token the gate has.
@@ -38,8 +55,17 @@ impl InputChannel {
             }
         };
         if let Polled::Ready(Item::Event(event)) | Polled::Announced(Item::Event(event)) = &polled {
-            self.ended |= matches!(event, Event::EndOfPartition | Event::Failed(_));
+            self.ended |= event.is_end();
         }
         polled
+    }
+
+    /// Takes a priority event that the channel announced.
+    pub(super) fn poll_priority(&mut self) -> Option<(SharedEvent, Vec<Buffer>)> {
+        self.receiver.poll_priority()
+    }
+
+    pub(super) fn backlog(&self) -> u32 {
+        self.receiver.backlog()
     }
 }

@@ -2,15 +2,18 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use super::input_channel::{InputChannel, Polled};
+use super::{
+    input::{BufferOrEvent, GateError, Input, Next},
+    input_channel::{Consumption, InputChannel, Polled},
+};
 use crate::{
-    buffer::Buffer,
-    channel::{Cause, Event, Item, Receiver, Signal},
-    lockfree::wait::{WaitStrategy, deadline_after, wait},
+    channel::{Announced, Event, Item, Receiver, Said, SharedEvent, Signal},
+    lockfree::wait::{WaitStrategy, Waited},
     sync::Arc,
 };
 
@@ -55,37 +58,20 @@ pub struct InputGate {
     channels: Vec<InputChannel>,
     /// Channels whose token we have, in turn.
     ready: VecDeque<u32>,
+    /// Channels with a priority event, in turn, one for each.
+    priority: VecDeque<u32>,
     /// Channels that have not ended.
     open: usize,
     strategy: WaitStrategy,
-    idle: Duration,
-}
-
-/// What a gate delivers.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum BufferOrEvent {
-    /// Data of the channel's record stream. Never empty.
-    Buffer(Buffer),
-    /// An event behind all the data before it. Never [`Event::Failed`]: that is a [`GateError`].
-    Event(Event),
-}
-
-/// Why a channel ended before its time.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum GateError {
-    /// The producer said that it failed, or went away without a word. What it wrote before has been delivered, and is
-    /// not all there was to be: discard what was made of it, or say that it is partial. The other channels can be read
-    /// on.
-    #[error("the producer behind channel {channel} failed")]
-    ProducerFailed {
-        /// The channel.
-        channel: usize,
-        /// What the producer gave as its reason.
-        #[source]
-        cause: Cause,
-    },
+    /// Channels that have not said that no more records follow.
+    producing: usize,
+    idle: Waited,
+    /// What is said to a writer behind a network once whoever reads has come back for more, and so has handled what the
+    /// event stood behind.
+    owed: Option<(u32, Said)>,
+    /// Looks at channels, for the test that says that there are few.
+    #[cfg(test)]
+    pub(super) looks: u64,
 }
 
 impl InputGate {
@@ -93,14 +79,18 @@ impl InputGate {
     pub(crate) fn new(signal: Arc<Signal>, receivers: Vec<Receiver>) -> Self {
         assert_eq!(signal.channels(), receivers.len());
         let open = receivers.len();
-        let channels = receivers.into_iter().map(InputChannel::new).collect();
         Self {
             signal,
-            channels,
+            channels: receivers.into_iter().map(InputChannel::new).collect(),
             ready: VecDeque::with_capacity(open),
+            priority: VecDeque::new(),
             open,
+            producing: open,
             strategy: WaitStrategy::default(),
-            idle: Duration::ZERO,
+            idle: Waited::default(),
+            owed: None,
+            #[cfg(test)]
+            looks: 0,
         }
     }
 
@@ -134,22 +124,49 @@ impl InputGate {
         self.open == 0
     }
 
+    /// Whether every channel has said that no more records follow, by [`Event::EndOfData`] or its end. Stays true.
+    #[must_use]
+    pub fn has_received_end_of_data(&self) -> bool {
+        self.producing == 0
+    }
+
+    /// Buffers that wait in a channel, the one being filled counted. A snapshot: writers add to it. Wait-free.
+    ///
+    /// # Panics
+    /// If there is no such channel.
+    #[must_use]
+    pub fn backlog(&self, channel: usize) -> usize {
+        self.channels[channel].backlog() as usize
+    }
+
     /// The next buffer or event and its channel, if there is one now; `None` if there is nothing now, or nothing ever
-    /// ([`is_ended`](Self::is_ended)). Lock-free; allocates nothing.
+    /// ([`is_ended`](Self::is_ended)). Lock-free, and allocates nothing; for a priority event, takes two locks that its
+    /// writer takes.
     ///
     /// # Errors
     /// [`GateError`], once for each channel that failed.
-    pub fn try_next(&mut self) -> Result<Option<(usize, BufferOrEvent)>, GateError> {
+    pub fn try_next(&mut self) -> Next {
+        if self.owed.is_some() {
+            self.pay();
+        }
         loop {
-            let (arrived, ready) = (self.ready.len(), &mut self.ready);
-            self.signal.collect(|channel| ready.push_back(channel));
-            if ready.len() - arrived > 1 {
-                ready.make_contiguous()[arrived..].reverse(); // first come, first served
+            self.collect();
+            if let Some(found) = self.next_priority() {
+                self.idle.end();
+                return Ok(Some(found));
             }
             let Some(index) = self.ready.pop_front() else { return Ok(None) };
             let channel = &mut self.channels[index as usize];
             if channel.ended {
                 continue;
+            }
+            if channel.consumption != Consumption::On {
+                channel.consumption = Consumption::Held;
+                continue;
+            }
+            #[cfg(test)]
+            {
+                self.looks += 1;
             }
             let item = match channel.poll() {
                 Polled::Idle => continue,
@@ -159,15 +176,87 @@ impl InputGate {
                     item
                 }
             };
-            if channel.ended {
-                self.open -= 1;
-            }
+            self.idle.end();
             let channel = index as usize;
             return match item {
                 Item::Buffer(buffer) => Ok(Some((channel, BufferOrEvent::Buffer(buffer)))),
-                Item::Event(Event::Failed(cause)) => Err(GateError::ProducerFailed { channel, cause }),
-                Item::Event(event) => Ok(Some((channel, BufferOrEvent::Event(event)))),
+                Item::Event(event) => self.deliver(channel, event),
             };
+        }
+    }
+
+    /// Says what is owed; of a channel that was blocked meanwhile, when it is resumed.
+    #[cold]
+    fn pay(&mut self) {
+        let Some((channel, said)) = self.owed.take() else { return };
+        let state = &mut self.channels[channel as usize];
+        if said == Said::Resume && state.consumption != Consumption::On {
+            state.owes_resumption = true;
+        } else {
+            self.signal.say(channel, said);
+        }
+    }
+
+    /// Sends `event`, in Flink's form, to the task that writes to a channel from another host. One that writes in this
+    /// process is reached in other ways, and gets nothing.
+    ///
+    /// # Panics
+    /// If there is no such channel.
+    pub fn send_task_event(&mut self, channel: usize, event: &[u8]) {
+        assert!(channel < self.channels.len(), "channel {channel} of {}", self.channels.len());
+        self.signal.say(channel as u32, Said::TaskEvent(event.into()));
+    }
+
+    /// Takes in what channels have announced.
+    fn collect(&mut self) {
+        let (arrived, ready, mut priority) = (self.ready.len(), &mut self.ready, false);
+        self.signal.collect(|announced| match announced {
+            Announced::Channel(channel) => ready.push_back(channel),
+            Announced::Priority => priority = true,
+        });
+        if ready.len() - arrived > 1 {
+            ready.make_contiguous()[arrived..].reverse(); // first come, first served
+        }
+        if priority {
+            self.signal.collect_priority(&mut self.priority);
+        }
+    }
+
+    /// The next priority event. Of a channel that has ended meanwhile none is left.
+    fn next_priority(&mut self) -> Option<(usize, BufferOrEvent)> {
+        while let Some(index) = self.priority.pop_front() {
+            let channel = &mut self.channels[index as usize];
+            if !channel.ended
+                && let Some((event, overtaken)) = channel.poll_priority()
+            {
+                let event = SharedEvent::unwrap_or_clone(event);
+                return Some((index as usize, BufferOrEvent::Priority { event, overtaken }));
+            }
+        }
+        None
+    }
+
+    #[cold]
+    fn deliver(&mut self, channel: usize, event: SharedEvent) -> Next {
+        let event = SharedEvent::unwrap_or_clone(event);
+        if self.signal.has_upstream() {
+            self.owed = match &event {
+                Event::EndOfData(_) => Some((channel as u32, Said::AllRecordsProcessed)),
+                event if event.data_type().blocks() => Some((channel as u32, Said::Resume)),
+                _ => None,
+            };
+        }
+        let state = &mut self.channels[channel];
+        if !state.end_of_data && (event.is_end() || matches!(event, Event::EndOfData(_))) {
+            state.end_of_data = true;
+            self.producing -= 1;
+        }
+        if event.is_end() {
+            self.open -= 1;
+        }
+        match event {
+            Event::Failed(cause) => Err(GateError::ProducerFailed { channel, cause }),
+            event => Ok(Some((channel, BufferOrEvent::Event(event)))),
         }
     }
 
@@ -176,7 +265,7 @@ impl InputGate {
     ///
     /// # Errors
     /// As [`try_next`](Self::try_next).
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<(usize, BufferOrEvent)>, GateError>> {
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         loop {
             match self.try_next() {
                 Ok(None) if self.is_ended() => return Poll::Ready(Ok(None)),
@@ -185,6 +274,7 @@ impl InputGate {
             }
             // No channel is ready, so the inbox is the only place where something can arrive (M4).
             if self.signal.park(context.waker()) {
+                self.idle.begin();
                 return Poll::Pending;
             }
         }
@@ -196,42 +286,76 @@ impl InputGate {
     /// # Errors
     /// As [`try_next`](Self::try_next).
     #[allow(clippy::should_implement_trait, reason = "as the record reader's `next`, which lends")]
-    pub fn next(&mut self) -> Result<Option<(usize, BufferOrEvent)>, GateError> {
-        loop {
-            if let Some(found) = self.next_until(None) {
-                return found;
-            }
-        }
+    pub fn next(&mut self) -> Next {
+        Input::next(self)
     }
 
     /// As [`next`](Self::next), but waits at most `timeout`; the outer `None` says that it passed.
     ///
     /// # Errors
     /// As [`try_next`](Self::try_next).
-    #[allow(clippy::type_complexity, reason = "the outer Option is the timeout's, as in `recv_timeout`")]
-    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<Option<(usize, BufferOrEvent)>, GateError>> {
-        self.next_until(deadline_after(timeout))
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Next> {
+        Input::next_timeout(self, timeout)
     }
 
-    #[allow(clippy::type_complexity, reason = "as above")]
-    fn next_until(&mut self, deadline: Option<Instant>) -> Option<Result<Option<(usize, BufferOrEvent)>, GateError>> {
-        match self.try_next() {
-            Ok(None) if !self.is_ended() => {}
-            found => return Some(found),
-        }
-        let since = Instant::now();
-        let look = |gate: &mut Self| match gate.try_next() {
-            Ok(None) if !gate.is_ended() => None,
-            found => Some(found),
-        };
-        let found = wait(self.strategy, deadline, self, look, Self::poll_next);
-        self.idle += since.elapsed();
-        found
-    }
-
-    /// The time that [`next`](Self::next) and [`next_timeout`](Self::next_timeout) have waited, in all.
+    /// The time that was waited for producers, in all: in [`next`](Self::next) and [`next_timeout`](Self::next_timeout),
+    /// and from a [`poll_next`](Self::poll_next) that was pending to the call that found something.
     #[must_use]
     pub fn idle(&self) -> Duration {
-        self.idle
+        self.idle.total()
+    }
+}
+
+impl Drop for InputGate {
+    fn drop(&mut self) {
+        self.signal.gone();
+    }
+}
+
+impl Input for InputGate {
+    fn channels(&self) -> usize {
+        self.channels()
+    }
+
+    fn is_ended(&self) -> bool {
+        self.is_ended()
+    }
+
+    fn try_next(&mut self) -> Next {
+        self.try_next()
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
+        self.poll_next(context)
+    }
+
+    fn block_consumption(&mut self, channel: usize) {
+        let state = &mut self.channels[channel];
+        if state.consumption == Consumption::On {
+            state.consumption = Consumption::Blocked;
+        }
+    }
+
+    fn resume_consumption(&mut self, channel: usize) {
+        let before = mem::replace(&mut self.channels[channel].consumption, Consumption::On);
+        if mem::take(&mut self.channels[channel].owes_resumption) {
+            self.signal.say(channel as u32, Said::Resume);
+        }
+        if before == Consumption::Held {
+            // Its token is ours, so it will not announce itself: whatever came meanwhile is found when its turn comes (M4).
+            self.ready.push_back(channel as u32);
+        }
+    }
+
+    fn idle(&self) -> Duration {
+        self.idle()
+    }
+
+    fn wait_strategy(&self) -> WaitStrategy {
+        self.strategy
+    }
+
+    fn waits(&mut self, waits: bool) {
+        if waits { self.idle.begin() } else { self.idle.end() }
     }
 }

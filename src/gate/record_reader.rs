@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::input_gate::{BufferOrEvent, GateError, InputGate};
+use super::{
+    input::{BufferOrEvent, CheckpointEvent, GateError, Input, Next},
+    input_gate::InputGate,
+};
 use crate::{
     buffer::Buffer,
     channel::Event,
@@ -56,8 +59,8 @@ use crate::{
 /// # Source
 /// Flink's `RecordReader`.
 #[derive(Debug)]
-pub struct RecordReader {
-    gate: InputGate,
+pub struct RecordReader<G = InputGate> {
+    gate: G,
     /// One for each channel: a record may be open on each.
     spanning: Vec<SpanningReader>,
     /// Channels whose bytes turned out to be no stream of records: the rest of them is dropped.
@@ -102,6 +105,38 @@ impl<'a> Record<'a> {
     }
 }
 
+/// A record, or what came between two: see [`RecordReader::next_or_event`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RecordOrEvent<'a> {
+    /// A record.
+    Record(Record<'a>),
+    /// An event behind all the records before it.
+    Event {
+        /// The channel it came from.
+        channel: usize,
+        /// The event.
+        event: Event,
+    },
+    /// An event that has overtaken records.
+    Priority {
+        /// The channel it came from.
+        channel: usize,
+        /// The event.
+        event: Event,
+        /// What it has overtaken: see [`BufferOrEvent::Priority`].
+        overtaken: Vec<Buffer>,
+    },
+    /// What barriers amount to; with a [`CheckpointedInputGate`](super::CheckpointedInputGate) only.
+    Checkpoint(CheckpointEvent),
+}
+
+/// What [`RecordReader::next_arriving`] found, behind the borrow checker's back: lent out by its caller.
+enum Arrived {
+    Record(Found),
+    Event(RecordOrEvent<'static>),
+}
+
 /// Why a record could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -121,11 +156,11 @@ pub enum ReadError {
     },
 }
 
-impl RecordReader {
+impl<G: Input> RecordReader<G> {
     /// Reads records of at most `max_record` bytes from `gate`. A longer one is [`RecordError::TooLarge`], before any
     /// memory is taken for it: a length is untrusted input.
     #[must_use]
-    pub fn new(gate: InputGate, max_record: usize) -> Self {
+    pub fn new(gate: G, max_record: usize) -> Self {
         let channels = gate.channels();
         let spanning = (0..channels).map(|_| SpanningReader::new(max_record)).collect();
         Self { gate, spanning, broken: vec![false; channels], current: None }
@@ -140,7 +175,7 @@ impl RecordReader {
     }
 
     /// The next record; `None` when every channel has ended. Blocking, on the producers; wait-free while the buffer at
-    /// hand has a whole record.
+    /// hand has a whole record. Events between records are skipped: [`next_or_event`](Self::next_or_event) has them.
     ///
     /// # Errors
     /// [`ReadError`], once for each channel that failed; then the others go on.
@@ -148,7 +183,7 @@ impl RecordReader {
     #[allow(clippy::should_implement_trait, reason = "records are lent, which an Iterator cannot do")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         let found = match self.next_at_hand()? {
-            None => match self.next_arriving(|gate| Poll::Ready(gate.next())) {
+            None => match self.next_record(|gate| Poll::Ready(gate.next())) {
                 Poll::Ready(found) => found?,
                 Poll::Pending => None, // never: the gate waits
             },
@@ -158,14 +193,14 @@ impl RecordReader {
     }
 
     /// The next record if there is one now; `None` if there is nothing now, or nothing ever
-    /// ([`is_ended`](Self::is_ended)). Lock-free.
+    /// ([`is_ended`](Self::is_ended)). Lock-free. Events between records are skipped.
     ///
     /// # Errors
     /// As [`next`](Self::next).
     #[inline]
     pub fn try_next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         let found = match self.next_at_hand()? {
-            None => match self.next_arriving(|gate| Poll::Ready(gate.try_next())) {
+            None => match self.next_record(|gate| Poll::Ready(gate.try_next())) {
                 Poll::Ready(found) => found?,
                 Poll::Pending => None, // never: the gate says `None`
             },
@@ -181,10 +216,64 @@ impl RecordReader {
     /// As [`next`](Self::next).
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Record<'_>>, ReadError>> {
         let found = match self.next_at_hand()? {
-            None => ready!(self.next_arriving(|gate| gate.poll_next(context)))?,
+            None => ready!(self.next_record(|gate| gate.poll_next(context)))?,
             found => found,
         };
         Poll::Ready(Ok(found.and_then(|found| self.lend(&found))))
+    }
+
+    /// The next record or event; `None` when every channel has ended. Blocking, as [`next`](Self::next).
+    ///
+    /// An event comes between the records that its writer sent it between. A priority event comes as soon as the buffer
+    /// at hand is used up, and may stand inside a record, of which [`open_record`](Self::open_record) is here already.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::{Event, StopMode, partition::{Forward, RecordWriter}, pool::NetworkBufferPool, transport::in_process};
+    /// use forebay::gate::{RecordOrEvent, RecordReader};
+    /// # let pool = NetworkBufferPool::builder().segments(2).build()?;
+    /// # let (mut partitions, mut gates) = in_process(vec![pool.local_pool("producer").required(2).build()?], 1);
+    /// # let mut writer = RecordWriter::new(partitions.remove(0), Forward);
+    /// writer.emit("last")?;
+    /// writer.broadcast_event(Event::EndOfData(StopMode::Drain))?;
+    /// writer.close();
+    /// let mut reader = RecordReader::new(gates.remove(0), 16);
+    /// let Some(RecordOrEvent::Record(record)) = reader.next_or_event()? else { panic!() };
+    /// assert_eq!(record.bytes(), b"last");
+    /// let Some(RecordOrEvent::Event { channel: 0, event }) = reader.next_or_event()? else { panic!() };
+    /// assert!(matches!(event, Event::EndOfData(StopMode::Drain)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_or_event(&mut self) -> Result<Option<RecordOrEvent<'_>>, ReadError> {
+        match self.next_item(|gate| Poll::Ready(gate.next())) {
+            Poll::Ready(found) => found,
+            Poll::Pending => Ok(None), // never: the gate waits
+        }
+    }
+
+    /// The next record or event if there is one now, as [`try_next`](Self::try_next). Lock-free.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn try_next_or_event(&mut self) -> Result<Option<RecordOrEvent<'_>>, ReadError> {
+        match self.next_item(|gate| Poll::Ready(gate.try_next())) {
+            Poll::Ready(found) => found,
+            Poll::Pending => Ok(None), // never: the gate says `None`
+        }
+    }
+
+    /// The next record or event, as [`poll_next`](Self::poll_next). Lock-free.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn poll_next_or_event(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<RecordOrEvent<'_>>, ReadError>> {
+        self.next_item(|gate| gate.poll_next(context))
     }
 
     /// Whether every channel has ended and all was read. True only after a call has found that there is no more, and
@@ -194,7 +283,7 @@ impl RecordReader {
         self.current.is_none() && self.gate.is_ended()
     }
 
-    /// The time that [`next`](Self::next) has waited for producers, in all.
+    /// The time that was waited for producers, in all.
     #[must_use]
     pub fn idle(&self) -> Duration {
         self.gate.idle()
@@ -202,8 +291,24 @@ impl RecordReader {
 
     /// The gate it reads from, for its numbers.
     #[must_use]
-    pub fn gate(&self) -> &InputGate {
+    pub fn gate(&self) -> &G {
         &self.gate
+    }
+
+    /// The gate it reads from, to block and resume channels. What is taken out of it is missing from the records.
+    #[must_use]
+    pub fn gate_mut(&mut self) -> &mut G {
+        &mut self.gate
+    }
+
+    /// The record of a channel that has not come whole: what has come of its length, and of its bytes. Belongs to what an
+    /// unaligned checkpoint stores of the channel, before its buffers.
+    ///
+    /// # Panics
+    /// If there is no such channel.
+    #[must_use]
+    pub fn open_record(&self, channel: usize) -> (&[u8], &[u8]) {
+        self.spanning[channel].open_record()
     }
 
     /// Looks for a record in the buffer at hand; gives the buffer back when it is used up.
@@ -225,19 +330,51 @@ impl RecordReader {
         }
     }
 
-    /// The next record in what `arrive` brings, now that the buffer at hand is used up; `None` if that brings nothing.
+    /// The next record, now that the buffer at hand is used up, without the events before it.
+    fn next_record(&mut self, mut arrive: impl FnMut(&mut G) -> Poll<Next>) -> Poll<Result<Option<Found>, ReadError>> {
+        loop {
+            match ready!(self.next_arriving(&mut arrive))? {
+                Some(Arrived::Event(_)) => {}
+                Some(Arrived::Record(found)) => return Poll::Ready(Ok(Some(found))),
+                None => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    /// The next record or event.
+    fn next_item(
+        &mut self,
+        mut arrive: impl FnMut(&mut G) -> Poll<Next>,
+    ) -> Poll<Result<Option<RecordOrEvent<'_>>, ReadError>> {
+        let arrived = match self.next_at_hand()? {
+            Some(found) => Some(Arrived::Record(found)),
+            None => ready!(self.next_arriving(&mut arrive))?,
+        };
+        Poll::Ready(Ok(match arrived {
+            Some(Arrived::Record(found)) => self.lend(&found).map(RecordOrEvent::Record),
+            Some(Arrived::Event(event)) => Some(event),
+            None => None,
+        }))
+    }
+
+    /// The next record or event in what `arrive` brings, now that the buffer at hand is used up; `None` if that brings
+    /// nothing.
     fn next_arriving(
         &mut self,
-        mut arrive: impl FnMut(&mut InputGate) -> Poll<Result<Option<(usize, BufferOrEvent)>, GateError>>,
-    ) -> Poll<Result<Option<Found>, ReadError>> {
+        arrive: &mut impl FnMut(&mut G) -> Poll<Next>,
+    ) -> Poll<Result<Option<Arrived>, ReadError>> {
         loop {
             match ready!(arrive(&mut self.gate)) {
                 Err(error) => self.failed(error)?,
                 Ok(None) => return Poll::Ready(Ok(None)),
-                Ok(Some(arrived)) => self.arrived(arrived)?,
+                Ok(Some(arrived)) => {
+                    if let Some(event) = self.arrived(arrived)? {
+                        return Poll::Ready(Ok(Some(Arrived::Event(event))));
+                    }
+                }
             }
             if let Some(found) = self.next_at_hand()? {
-                return Poll::Ready(Ok(Some(found)));
+                return Poll::Ready(Ok(Some(Arrived::Record(found))));
             }
         }
     }
@@ -248,20 +385,26 @@ impl RecordReader {
         if self.broken[channel] { Ok(()) } else { Err(error.into()) }
     }
 
-    /// Takes up what the gate delivered.
-    fn arrived(&mut self, (channel, item): (usize, BufferOrEvent)) -> Result<(), ReadError> {
-        if self.broken[channel] {
-            return Ok(());
-        }
-        match item {
+    /// Takes up what the gate delivered; passes on what is no data.
+    fn arrived(
+        &mut self,
+        (channel, item): (usize, BufferOrEvent),
+    ) -> Result<Option<RecordOrEvent<'static>>, ReadError> {
+        Ok(match item {
+            BufferOrEvent::Checkpoint(event) => Some(RecordOrEvent::Checkpoint(event)),
+            _ if self.broken[channel] => None,
             BufferOrEvent::Buffer(buffer) => {
                 self.current = Some(Current { channel, buffer, at: 0 });
-                Ok(())
+                None
             }
-            BufferOrEvent::Event(Event::EndOfPartition | Event::Failed(_)) => {
-                self.spanning[channel].finish().map_err(|source| ReadError::Record { channel, source })
+            BufferOrEvent::Event(event) => {
+                if event.is_end() {
+                    self.spanning[channel].finish().map_err(|source| ReadError::Record { channel, source })?;
+                }
+                Some(RecordOrEvent::Event { channel, event })
             }
-        }
+            BufferOrEvent::Priority { event, overtaken } => Some(RecordOrEvent::Priority { channel, event, overtaken }),
+        })
     }
 
     /// The record that [`next_at_hand`](Self::next_at_hand) found.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! While the two ends stay within a block of each other, nothing is allocated: the block the consumer emptied is the one
-//! the producer takes next. An idle queue holds one block, and a spare once it has been used.
+//! the producer takes next. A queue holds no block before it is used; idle, it then holds one, and a spare.
 //!
 //! # Invariants
 //! * **Q1** Slots below `filled` of a block are written and no longer touched by the producer; the others are no
@@ -16,6 +16,8 @@
 //! * **Q2** A block belongs to the producer until `next` is set, then to the consumer alone, until it is handed over
 //!   through `spare`, empty and reset.
 //! * **Q3** Blocks are freed by the consumer when it finds `spare` taken, and all that are left when both ends are gone.
+//! * **Q4** An end that has no block yet stands as if the block before the first were used up: the producer's `filled` and
+//!   the consumer's `taken` are `BLOCK`, and the next block is `first`.
 
 use std::{fmt, mem::MaybeUninit, ptr, ptr::NonNull};
 
@@ -43,13 +45,13 @@ impl<T> Block<T> {
 
 struct Shared<T> {
     spare: AtomicPtr<Block<T>>,
-    /// Where the consumer stood when it was dropped; written once, by it.
-    rest: UnsafeCell<Option<NonNull<Block<T>>>>,
+    /// The first block of all, set by the producer; and when the consumer is dropped, the block at which it stood.
+    first: AtomicPtr<Block<T>>,
 }
 
 // SAFETY: the blocks carry `T`s from one thread to another and nothing else (Q1, Q2).
 unsafe impl<T: Send> Send for Shared<T> {}
-// SAFETY: as above; `rest` is written by the consumer's drop and read when the last end is gone.
+// SAFETY: as above; both fields are atomics.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Drop for Shared<T> {
@@ -59,10 +61,9 @@ impl<T> Drop for Shared<T> {
             // SAFETY: Q3; `spare` came from `Block::boxed` and is in no other place (Q2).
             drop(unsafe { Box::from_raw(spare) });
         }
-        // SAFETY: both ends are gone, so nobody else reads or writes the cell.
-        let mut rest = self.rest.with(|rest| unsafe { *rest });
+        let mut rest = NonNull::new(self.first.load(Ordering::Relaxed)); // as above
         while let Some(block) = rest {
-            // SAFETY: Q3; the consumer left its first block here, and the chain behind it is ours now.
+            // SAFETY: Q3; the consumer left its block here, or never came to one; the chain behind it is ours now.
             let block = unsafe { Box::from_raw(block.as_ptr()) };
             rest = NonNull::new(block.next.load(Ordering::Relaxed)); // as above
         }
@@ -72,14 +73,16 @@ impl<T> Drop for Shared<T> {
 /// The end that adds. See the [module](self).
 pub(crate) struct Producer<T> {
     shared: Arc<Shared<T>>,
-    block: NonNull<Block<T>>,
+    /// `None` before the first (Q4).
+    block: Option<NonNull<Block<T>>>,
     filled: u32,
 }
 
 /// The end that takes. See the [module](self).
 pub(crate) struct Consumer<T> {
     shared: Arc<Shared<T>>,
-    block: NonNull<Block<T>>,
+    /// `None` before the first (Q4).
+    block: Option<NonNull<Block<T>>>,
     taken: u32,
     /// As much of `filled` as was seen; saves a look at the producer's line for each element.
     filled: u32,
@@ -92,15 +95,19 @@ unsafe impl<T: Send> Send for Consumer<T> {}
 
 /// An empty queue.
 pub(crate) fn queue<T>() -> (Producer<T>, Consumer<T>) {
-    let shared = Arc::new(Shared { spare: AtomicPtr::new(ptr::null_mut()), rest: UnsafeCell::new(None) });
-    let block = Block::boxed();
-    (Producer { shared: shared.clone(), block, filled: 0 }, Consumer { shared, block, taken: 0, filled: 0 })
+    let [spare, first] = [ptr::null_mut(); 2].map(AtomicPtr::new);
+    let (shared, used_up) = (Arc::new(Shared { spare, first }), BLOCK as u32);
+    let producer = Producer { shared: shared.clone(), block: None, filled: used_up };
+    (producer, Consumer { shared, block: None, taken: used_up, filled: used_up })
 }
 
 impl<T> Producer<T> {
+    /// # Panics
+    /// Before the first (Q4).
     fn block(&self) -> &Block<T> {
+        let block = self.block.expect("begun");
         // SAFETY: Q2, Q3: the last block of the chain is ours, so it is not freed while we are here.
-        unsafe { self.block.as_ref() }
+        unsafe { block.as_ref() }
     }
 
     /// Adds `value` at the end. Wait-free but for the allocator, which is asked only while the consumer is behind.
@@ -111,8 +118,9 @@ impl<T> Producer<T> {
             let block = NonNull::new(spare).unwrap_or_else(Block::boxed);
             // ORDERING Q-N Release, pairs with Q-M in `advance`: a new block's counters are initialised. (Its slots are
             // seen by Q-F.) Not modelled: loom does not see that an atomic is initialised. Miri does.
-            self.block().next.store(block.as_ptr(), Ordering::Release);
-            self.block = block;
+            let next = if self.block.is_some() { &self.block().next } else { &self.shared.first };
+            next.store(block.as_ptr(), Ordering::Release);
+            self.block = Some(block);
             self.filled = 0;
         }
         self.block().slots[self.filled as usize].with_mut(|slot| {
@@ -126,19 +134,25 @@ impl<T> Producer<T> {
 }
 
 impl<T> Consumer<T> {
+    /// # Panics
+    /// Before the first (Q4).
     fn block(&self) -> &Block<T> {
+        let block = self.block.expect("begun");
         // SAFETY: Q2, Q3: our block is freed or handed over by us alone.
-        unsafe { self.block.as_ref() }
+        unsafe { block.as_ref() }
     }
 
     /// Whether there is an element at the front now. Moves to the next block if this one is used up.
     fn advance(&mut self) -> bool {
         if self.taken as usize == BLOCK {
+            let next = if self.block.is_some() { &self.block().next } else { &self.shared.first };
             // ORDERING Q-M Acquire, pairs with Q-N in `push`, and is not modelled either.
-            let Some(next) = NonNull::new(self.block().next.load(Ordering::Acquire)) else { return false };
-            let empty = std::mem::replace(&mut self.block, next);
+            let Some(next) = NonNull::new(next.load(Ordering::Acquire)) else { return false };
+            let empty = self.block.replace(next);
             (self.taken, self.filled) = (0, 0);
-            self.recycle(empty);
+            if let Some(empty) = empty {
+                self.recycle(empty);
+            }
         }
         if self.taken == self.filled {
             // ORDERING Q-G Acquire, pairs with Q-F in `push`: the slots below are written.
@@ -178,6 +192,40 @@ impl<T> Consumer<T> {
         })
     }
 
+    /// Shows the elements in the queue one after the other, from the front on, for as long as `each` returns true. Takes
+    /// none. One step for each.
+    pub(crate) fn look_through(&mut self, mut each: impl FnMut(&mut T) -> bool) {
+        if !self.advance() {
+            return;
+        }
+        let mut at = self.taken as usize;
+        let mut block = self.block();
+        loop {
+            // ORDERING Q-G Acquire, as in `advance`.
+            let filled = block.filled.load(Ordering::Acquire) as usize;
+            while at < filled {
+                let more = block.slots[at].with_mut(|slot| {
+                    // SAFETY: Q1, `taken <= at < filled`, so the slot is written and ours; `&mut self` while it is lent.
+                    let slot = unsafe { &mut *slot };
+                    // SAFETY: as above, it holds a value that was not taken yet.
+                    each(unsafe { slot.assume_init_mut() })
+                });
+                if !more {
+                    return;
+                }
+                at += 1;
+            }
+            if at < BLOCK {
+                return;
+            }
+            // ORDERING Q-M Acquire, pairs with Q-N in `push`, and is not modelled.
+            let Some(next) = NonNull::new(block.next.load(Ordering::Acquire)) else { return };
+            // SAFETY: Q2, Q3: the blocks behind ours are freed by us alone, and not while we borrow ourselves.
+            block = unsafe { next.as_ref() };
+            at = 0;
+        }
+    }
+
     /// Takes the element at the front. Wait-free.
     pub(crate) fn pop(&mut self) -> Option<T> {
         if !self.advance() {
@@ -199,8 +247,10 @@ impl<T> Drop for Consumer<T> {
         // The producer may add more afterwards, into blocks that `Shared` frees; what they carry is then leaked, so the
         // owner of the producer sees to it that it adds nothing once the consumer is gone (`channel`).
         while self.pop().is_some() {}
-        // SAFETY: one consumer, dropped once; `Shared` reads the cell when both ends are gone.
-        self.shared.rest.with_mut(|rest| unsafe { *rest = Some(self.block) });
+        if let Some(block) = self.block {
+            // Relaxed: the producer wrote it before we came to our first block, and never again; read when both are gone.
+            self.shared.first.store(block.as_ptr(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -240,8 +290,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_looked_at_is_there_still() {
+        let (mut producer, mut consumer) = queue();
+        consumer.look_through(|_: &mut u32| unreachable!("there is none"));
+        for taken in 0..3 * BLOCK as u32 {
+            (0..10).for_each(|n| producer.push(10 * taken + n));
+            for left in (0..10).rev() {
+                let mut seen = Vec::new();
+                consumer.look_through(|&mut n| {
+                    seen.push(n);
+                    seen.len() < 7
+                });
+                let expected: Vec<_> = (10 * taken + 9 - left..10 * taken + 10).take(7).collect();
+                assert_eq!(seen, expected);
+                assert_eq!(consumer.pop(), Some(10 * taken + 9 - left));
+            }
+        }
+    }
+
+    #[test]
     fn nothing_is_leaked_when_elements_are_left() {
         let value = std::sync::Arc::new(());
+        let (mut producer, consumer) = queue();
+        drop(consumer);
+        producer.push(()); // into a first block that no consumer came to
+        drop(producer);
         for left in 0..3 * BLOCK {
             let (mut producer, mut consumer) = queue();
             (0..left + 5).for_each(|_| producer.push(value.clone()));

@@ -147,6 +147,34 @@ pub(crate) fn block_on<T>(deadline: Option<Instant>, mut poll: impl FnMut(&mut C
     })
 }
 
+/// How long somebody has waited, in all: from the first attempt that found nothing to the one that found something,
+/// whether the thread slept in between or the task was somewhere else.
+#[derive(Debug, Default)]
+pub(crate) struct Waited {
+    total: Duration,
+    since: Option<Instant>,
+}
+
+impl Waited {
+    /// Nothing was found; counts from here, or goes on counting.
+    pub(crate) fn begin(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Something was found, or the waiting was given up. Costs a look if nobody waited.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.total += since.elapsed();
+        }
+    }
+
+    /// The time that has been waited, without a wait that has not ended.
+    pub(crate) fn total(&self) -> Duration {
+        self.total
+    }
+}
+
 #[cfg(all(test, not(forebay_loom)))]
 mod tests {
     use super::*;

@@ -1,11 +1,17 @@
 //! Records in, subpartitions out.
 
-use std::time::Duration;
+use std::{
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use super::{
+    emit::{Emit, Refused},
     flush::FlushPolicy,
-    result_partition::{ResultPartition, WriteError},
+    pieces::{Wait, never_pending},
+    result_partition::ResultPartition,
     selector::{ChannelSelector, Target},
+    write_error::{TryEmitError, WriteError},
 };
 use crate::{
     channel::{Cause, Event},
@@ -16,7 +22,8 @@ use crate::{
 ///
 /// End it with [`close`](Self::close), or with [`fail`](Self::fail): a writer that is just dropped counts as failed.
 ///
-/// Blocking, on the pool: when the readers are behind, writing waits for a segment. A reader that stalls so stops the
+/// When the readers are behind, writing waits for a segment: [`emit`](Self::emit) blocks the thread,
+/// [`emit_async`](Self::emit_async) leaves a waker, [`try_emit`](Self::try_emit) says so. A reader that stalls so stops the
 /// writer for its other readers too, once it has all segments of the pool. A record that fits the segment at hand is
 /// written there without waiting for anybody: wait-free, one copy.
 ///
@@ -111,6 +118,197 @@ impl<S> RecordWriter<S> {
         Ok(())
     }
 
+    /// Writes one record to where the selector says, if there is a segment for it now. Lock-free.
+    ///
+    /// A record that spans segments is accepted as soon as it has the first; for what has found no segment yet see
+    /// [`poll_ready`](Self::poll_ready).
+    ///
+    /// # Errors
+    /// * [`TryEmitError::Full`]: nothing was written. Offer it again when readers have given segments back.
+    /// * [`TryEmitError::Write`]: as [`emit`](Self::emit).
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::{gate::RecordReader, pool::NetworkBufferPool, transport::in_process};
+    /// use forebay::partition::{RecordWriter, RoundRobin, TryEmitError};
+    /// # let pool = NetworkBufferPool::builder().segments(2).segment_size(4096).build()?;
+    /// # let local = pool.local_pool("producer").required(2).build()?;
+    /// # let (mut partitions, mut gates) = in_process(vec![local], 2);
+    /// let mut writer = RecordWriter::new(partitions.remove(0), RoundRobin::default());
+    /// let page = [7; 4092]; // with its length, a whole segment
+    /// assert_eq!((writer.try_emit(&page[..]), writer.try_emit(&page[..])), (Ok(()), Ok(())));
+    /// let Err(TryEmitError::Full(refused)) = writer.try_emit(&page[..]) else { panic!("both segments are out") };
+    ///
+    /// let mut reader = RecordReader::new(gates.remove(0), 4096);
+    /// assert_eq!(reader.next()?.unwrap().bytes(), page);
+    /// assert!(reader.try_next()?.is_none(), "and so gives the segment back");
+    /// assert_eq!(writer.try_emit_again(&page[..], refused), Ok(()), "where it was to go before");
+    /// assert_eq!(reader.next()?.unwrap().bytes(), page);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_emit<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), TryEmitError>
+    where
+        S: ChannelSelector<R>,
+    {
+        let target = self.select(record);
+        self.try_emit_again(record, Refused(target))
+    }
+
+    /// Offers a record again that [`try_emit`](Self::try_emit) refused; the selector is not asked. Lock-free.
+    ///
+    /// # Errors
+    /// As [`try_emit`](Self::try_emit).
+    pub fn try_emit_again<R: SerializeRecord + ?Sized>(
+        &mut self,
+        record: &R,
+        refused: Refused,
+    ) -> Result<(), TryEmitError> {
+        match self.emit_to(record, refused.0, &mut Wait::Try) {
+            Poll::Ready(outcome) => Ok(outcome?),
+            Poll::Pending => Err(TryEmitError::Full(refused)),
+        }
+    }
+
+    /// Writes one record to where the selector says; the future waits for a segment if need be, without blocking the
+    /// thread. For any executor: it needs a [`Waker`](std::task::Waker) and nothing else. Allocates nothing.
+    ///
+    /// Its output is as of [`emit`](Self::emit). A record that spans segments is accepted as soon as it has the first: what
+    /// has found no segment yet is copied, goes first when the next record is written, and is waited for by
+    /// [`poll_ready`](Self::poll_ready) and [`poll_close`](Self::poll_close).
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::partition::{ChannelSelector, RecordWriter, WriteError};
+    /// async fn count<S: ChannelSelector<u64>>(mut writer: RecordWriter<S>, to: u64) -> Result<(), WriteError> {
+    ///     for number in 0..to {
+    ///         writer.emit_async(&number).await?;
+    ///     }
+    ///     std::future::poll_fn(|context| writer.poll_close(context)).await
+    /// }
+    /// ```
+    pub fn emit_async<'a, R: SerializeRecord + ?Sized>(&'a mut self, record: &'a R) -> Emit<'a, S, R>
+    where
+        S: ChannelSelector<R>,
+    {
+        Emit { writer: self, record, target: None }
+    }
+
+    /// Asks the selector.
+    pub(super) fn select<R: ?Sized>(&mut self, record: &R) -> Target
+    where
+        S: ChannelSelector<R>,
+    {
+        self.selector.select(record, self.partition.subpartitions())
+    }
+
+    /// Writes `record` to `target`; pending says that nothing of it was written.
+    pub(super) fn emit_to<R: SerializeRecord + ?Sized>(
+        &mut self,
+        record: &R,
+        target: Target,
+        wait: &mut Wait<'_, '_>,
+    ) -> Poll<Result<(), WriteError>> {
+        let to = match target {
+            Target::One(subpartition) => Some(subpartition),
+            Target::All => None,
+        };
+        let outcome = ready!(self.partition.emit_with(record, to, wait));
+        if self.flush_each {
+            self.flush();
+        }
+        Poll::Ready(outcome)
+    }
+
+    /// Ready once everything that was accepted is in segments, so that what follows blocks no thread: a record that spans
+    /// and was accepted by [`emit_async`](Self::emit_async) or [`try_emit`](Self::try_emit) may lack some. Leaves the waker
+    /// until then. Lock-free, and may take the lock of the pool's waiting list.
+    ///
+    /// # Errors
+    /// [`WriteError`]: what was left of the record is dropped.
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        self.partition.write_rest(&mut Wait::Poll(context))
+    }
+
+    /// As [`close`](Self::close), without blocking: ready once everything is in segments and the readers have been told of
+    /// the end. Drop the writer then.
+    ///
+    /// # Errors
+    /// As [`poll_ready`](Self::poll_ready); the partition is ended all the same.
+    pub fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        let written = ready!(self.poll_ready(context));
+        Poll::Ready(self.end(written))
+    }
+
+    /// Ends the partition: as it should, unless the last record could not be `written` for another reason than that its
+    /// reader is gone.
+    fn end(&mut self, written: Result<(), WriteError>) -> Result<(), WriteError> {
+        self.partition.end(match &written {
+            Ok(()) | Err(WriteError::Released { .. }) => Event::EndOfPartition,
+            Err(error) => Event::Failed(Cause::from(Box::<dyn std::error::Error + Send + Sync>::from(error.clone()))),
+        });
+        written
+    }
+
+    /// Sends `event` to all readers, in order with the records: each gets it behind what was written before. One event,
+    /// shared by count. Lock-free, once everything that was accepted is in segments ([`poll_ready`](Self::poll_ready));
+    /// O(subpartitions). Finishes the open segments.
+    ///
+    /// # Errors
+    /// * [`WriteError::Released`]: that reader is gone; the others get it.
+    /// * [`WriteError::Ends`]: the event would end the partition.
+    ///
+    /// # Source
+    /// Flink's `RecordWriter.broadcastEvent`.
+    pub fn broadcast_event(&mut self, event: Event) -> Result<(), WriteError> {
+        self.partition.broadcast_event(event)
+    }
+
+    /// Sends `event` to all readers, ahead of everything they have not read: each gets it next. What it overtakes, a gate
+    /// hands out with it, by reference count, and delivers afterwards. Takes a lock of each channel, which its reader takes
+    /// for such an event only; O(subpartitions). Finishes the open segments.
+    ///
+    /// # Errors
+    /// As [`broadcast_event`](Self::broadcast_event).
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::{pool::NetworkBufferPool, transport::in_process};
+    /// # use forebay::partition::{Forward, RecordWriter};
+    /// use forebay::{CheckpointBarrier, gate::BufferOrEvent};
+    /// # let pool = NetworkBufferPool::builder().segments(2).build()?;
+    /// # let (mut partitions, mut gates) = in_process(vec![pool.local_pool("producer").required(1).build()?], 1);
+    /// # let mut writer = RecordWriter::new(partitions.remove(0), Forward);
+    /// # let mut gate = gates.remove(0);
+    /// writer.emit("early")?;
+    /// writer.broadcast_priority_event(CheckpointBarrier::unaligned(1).into())?;
+    /// let Some((0, BufferOrEvent::Priority { overtaken, .. })) = gate.try_next()? else { panic!("comes first") };
+    /// assert_eq!(&*overtaken[0], b"\0\0\0\x05early");
+    /// let Some((0, BufferOrEvent::Buffer(buffer))) = gate.try_next()? else { panic!("comes then") };
+    /// assert_eq!(buffer.as_ptr(), overtaken[0].as_ptr(), "the same bytes");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Source
+    /// Flink's `broadcastEvent(event, isPriorityEvent)` and `PipelinedSubpartition.addPriorityEvent`.
+    pub fn broadcast_priority_event(&mut self, event: Event) -> Result<(), WriteError> {
+        self.partition.broadcast_priority_event(event)
+    }
+
+    /// Turns the barrier of `checkpoint` into an unaligned one where it has not been read yet, if it was the last sent that
+    /// [may](crate::CheckpointBarrier::is_timeoutable) become so: it is sent again and overtakes what was before it. `false`
+    /// if it was not, or was turned already. Progress as [`broadcast_priority_event`](Self::broadcast_priority_event).
+    ///
+    /// The time is the caller's to keep. Readers know the first barrier of a checkpoint from the second by its number.
+    ///
+    /// # Errors
+    /// [`WriteError::Released`]: that reader is gone; the others get it.
+    ///
+    /// # Source
+    /// Flink's `ResultPartition.alignedBarrierTimeout`.
+    pub fn alignment_timed_out(&mut self, checkpoint: i64) -> Result<bool, WriteError> {
+        self.partition.alignment_timed_out(checkpoint)
+    }
+
     /// Writes one record to all subpartitions, whatever the selector says; serialized once. Blocking, on the pool.
     ///
     /// # Errors
@@ -147,11 +345,13 @@ impl<S> RecordWriter<S> {
         self.partition.flush_one(subpartition);
     }
 
-    /// Flushes, and ends every subpartition: the readers get everything, and then the end. Does not wait for them.
+    /// Flushes, and ends every subpartition: the readers get everything, and then the end. Does not wait for them; only
+    /// for segments, blocking, if a record that was accepted still lacks some ([`poll_close`](Self::poll_close) does not).
     ///
     /// A reader that is gone goes unnoticed: what it left unread is dropped.
     pub fn close(mut self) {
-        self.partition.end(&Event::EndOfPartition);
+        let written = never_pending(self.partition.write_rest(&mut Wait::Block));
+        let _ = self.end(written); // the readers hear of it
     }
 
     /// Ends every subpartition with a failure: the readers get what was written, and then `cause` as an error,
@@ -173,7 +373,13 @@ impl<S> RecordWriter<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fail(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
-        self.partition.end(&Event::Failed(Cause::from(cause.into())));
+        self.partition.end(Event::Failed(Cause::from(cause.into())));
+    }
+
+    /// The partition it writes to, for its numbers.
+    #[must_use]
+    pub fn partition(&self) -> &ResultPartition {
+        &self.partition
     }
 
     /// Records written so far; a broadcast one counts once.

@@ -2,17 +2,19 @@
 
 use std::{fmt, time::Duration};
 
-use super::subpartition::ResultSubpartition;
+use super::{
+    pieces::{Rest, Wait, never_pending},
+    subpartition::ResultSubpartition,
+    write_error::WriteError,
+};
 use crate::{
     buffer::BufferBuilder,
-    channel::{Event, Sender, Shared},
-    pool::{LocalBufferPool, RequestError},
-    record::{LENGTH_BYTES, MAX_RECORD_BYTES, SerializeRecord},
+    channel::{CheckpointBarrier, Event, Sender, Shared, SharedEvent},
+    lockfree::wait::Waited,
+    pool::LocalBufferPool,
+    record::{LENGTH_BYTES, SerializeRecord},
     sync::Arc,
 };
-
-/// The part of a segment that is left empty rather than begin a record there that fits into the next: one n-th.
-const SPARED: usize = 16;
 
 /// What one task produces, divided into a subpartition for each reader.
 ///
@@ -28,63 +30,25 @@ const SPARED: usize = 16;
 /// # Source
 /// Flink's `BufferWritingResultPartition`.
 pub struct ResultPartition {
-    pool: LocalBufferPool,
-    subpartitions: Vec<ResultSubpartition>,
+    pub(super) pool: LocalBufferPool,
+    pub(super) subpartitions: Vec<ResultSubpartition>,
     /// The segment being filled for all subpartitions at once. While it is there, no subpartition has one of its own.
-    broadcast: Option<BufferBuilder>,
+    pub(super) broadcast: Option<BufferBuilder>,
     /// Bytes of it that the readers were told of.
-    broadcast_told: usize,
+    pub(super) broadcast_told: usize,
     /// A subpartition whose reader was found to be gone when something was broadcast.
-    gone: Option<usize>,
+    pub(super) gone: Option<usize>,
     /// A record that does not fit, and has its bytes not in one piece, is serialized here first.
-    scratch: Vec<u8>,
+    pub(super) scratch: Vec<u8>,
+    /// The part of the scratch that was accepted, and waits for a segment.
+    pub(super) rest: Option<Rest>,
+    /// A barrier that may become unaligned, and where it stands in each subpartition.
+    aligning: Option<(CheckpointBarrier, Vec<u32>)>,
     ended: bool,
-    records: u64,
-    bytes: u64,
-}
-
-/// Why a record was not written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// The reader of this subpartition went away. Stop, or go on with the other subpartitions. A record that went to all
-    /// has reached the others whole.
-    #[error("the reader of subpartition {subpartition} went away")]
-    Released {
-        /// Which one.
-        subpartition: usize,
-    },
-    /// No segment could be had. Not today: the writer's pool waits until one can.
-    #[error(transparent)]
-    Request(#[from] RequestError),
-    /// The record is larger than the framing can carry: cut it up. Nothing of it was written.
-    #[error("a record of {len} bytes is over the {MAX_RECORD_BYTES} that a length of 31 bits can say")]
-    TooLarge {
-        /// Bytes of the record.
-        len: usize,
-    },
-    /// The pool's guaranteed part is too small: the writer keeps a segment open for each subpartition, and could come
-    /// to wait for itself. Give the local pool at least as many `required` segments as there are subpartitions.
-    /// (Records that go to all subpartitions need one segment in all.) Nothing was written.
-    #[error(
-        "{subpartitions} subpartitions need a local pool with as many required segments, but {pool:?} has {required}"
-    )]
-    PoolTooSmall {
-        /// The name of the pool.
-        pool: String,
-        /// Subpartitions of the partition.
-        subpartitions: usize,
-        /// Required segments of the pool.
-        required: u32,
-    },
-    /// The selector named a subpartition that does not exist: correct it. Nothing was written.
-    #[error("the selector chose subpartition {chosen} of {subpartitions}")]
-    NoSuchSubpartition {
-        /// What it chose.
-        chosen: usize,
-        /// How many there are.
-        subpartitions: usize,
-    },
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    /// Waiting for segments without blocking; the pool counts the other.
+    pub(super) waited: Waited,
 }
 
 impl ResultPartition {
@@ -97,9 +61,12 @@ impl ResultPartition {
             broadcast_told: 0,
             gone: None,
             scratch: Vec::new(),
+            rest: None,
+            aligning: None,
             ended: false,
             records: 0,
             bytes: 0,
+            waited: Waited::default(),
         }
     }
 
@@ -130,7 +97,20 @@ impl ResultPartition {
     /// The time that writing has waited for segments, in all: how long readers held it up.
     #[must_use]
     pub fn back_pressured(&self) -> Duration {
-        self.pool.blocked()
+        self.pool.blocked() + self.waited.total()
+    }
+
+    /// Buffers that wait for the reader of a subpartition, the one that is being filled not counted. A snapshot: the reader
+    /// takes them. Wait-free.
+    ///
+    /// # Panics
+    /// If there is no such subpartition.
+    ///
+    /// # Source
+    /// Flink's `ResultSubpartition.getBuffersInBacklog`.
+    #[must_use]
+    pub fn backlog(&self, subpartition: usize) -> usize {
+        self.subpartitions[subpartition].sender().backlog() as usize
     }
 
     /// Writes `record` to subpartition `to`.
@@ -148,139 +128,15 @@ impl ResultPartition {
             self.bytes += len as u64;
             return Ok(());
         }
-        self.emit_in_pieces(record, len, Some(to))
+        never_pending(self.emit_in_pieces(record, len, Some(to), &mut Wait::Block))
     }
 
     /// Writes `record` to all subpartitions, serialized once. If a reader is gone, the others get the record all the same.
     pub(super) fn broadcast<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
-        let len = record.serialized_len();
-        if let Some(builder) = &mut self.broadcast
-            && write_whole(builder, record, len)
-        {
-            self.records += 1;
-            self.bytes += len as u64;
-        } else {
-            self.emit_in_pieces(record, len, None)?;
-        }
-        // Only now: who is there has got all of it.
-        self.gone.map_or(Ok(()), |subpartition| Err(WriteError::Released { subpartition }))
+        never_pending(self.broadcast_with(record, &mut Wait::Block))
     }
 
-    /// Writes a record that does not fit into the open segment, if there is one. `None` means to all.
-    ///
-    /// A record that spans segments is copied once more by the reader. So one that fits into a new segment gets it, if
-    /// that spares no more than a sixteenth of the old one.
-    #[cold]
-    fn emit_in_pieces<R: SerializeRecord + ?Sized>(
-        &mut self,
-        record: &R,
-        len: usize,
-        to: Option<usize>,
-    ) -> Result<(), WriteError> {
-        if len > MAX_RECORD_BYTES {
-            return Err(WriteError::TooLarge { len });
-        }
-        self.check_reader(to)?;
-        let segment = self.pool.segment_size();
-        if LENGTH_BYTES + len <= segment {
-            if self.remaining(to).is_some_and(|rest| rest <= segment / SPARED) {
-                self.finish(to);
-                self.check_reader(to)?;
-            }
-            if write_whole(self.open(to)?, record, len) {
-                self.records += 1;
-                self.bytes += len as u64;
-                return Ok(());
-            }
-        }
-        let length = (len as u32).to_be_bytes();
-        if let Some(bytes) = record.as_bytes() {
-            assert_eq!(bytes.len(), len, "`as_bytes` and `serialized_len` of a record contradict each other");
-            self.append(&length, to)?;
-            self.append(bytes, to)?;
-        } else {
-            let mut scratch = std::mem::take(&mut self.scratch);
-            scratch.resize(len, 0);
-            record.serialize_into(&mut scratch);
-            let result = self.append(&length, to).and_then(|()| self.append(&scratch, to));
-            self.scratch = scratch;
-            result?;
-        }
-        self.records += 1;
-        self.bytes += len as u64;
-        Ok(())
-    }
-
-    /// Copies `bytes` into as many segments as they take.
-    fn append(&mut self, mut bytes: &[u8], to: Option<usize>) -> Result<(), WriteError> {
-        while !bytes.is_empty() {
-            let builder = self.open(to)?;
-            let n = builder.append(bytes);
-            bytes = &bytes[n..];
-            builder.commit();
-            if builder.is_full() {
-                self.finish(to);
-                self.check_reader(to)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Bytes that the open segment has left.
-    fn remaining(&self, to: Option<usize>) -> Option<usize> {
-        let open = to.map_or(&self.broadcast, |to| &self.subpartitions[to].open);
-        open.as_ref().map(BufferBuilder::remaining)
-    }
-
-    fn finish(&mut self, to: Option<usize>) {
-        match to {
-            Some(to) => self.subpartitions[to].finish(),
-            None => self.finish_broadcast(),
-        }
-    }
-
-    /// Whether there is any point in writing to one subpartition. (What goes to all goes to whoever is there.)
-    fn check_reader(&self, to: Option<usize>) -> Result<(), WriteError> {
-        match to.filter(|&to| self.subpartitions[to].is_released()) {
-            Some(subpartition) => Err(WriteError::Released { subpartition }),
-            None => Ok(()),
-        }
-    }
-
-    /// The open segment of a subpartition, or of all; takes a new one if there is none. Blocking, on the pool.
-    fn open(&mut self, to: Option<usize>) -> Result<&mut BufferBuilder, WriteError> {
-        if let Some(to) = to {
-            self.finish_broadcast(); // what was broadcast comes first
-            if self.subpartitions[to].open.is_none() {
-                self.check_pool()?;
-                let buffer = self.pool.request()?;
-                return Ok(self.subpartitions[to].open(buffer));
-            }
-            return Ok(self.subpartitions[to].open.as_mut().expect("looked at above"));
-        }
-        if self.broadcast.is_none() {
-            self.subpartitions.iter_mut().for_each(ResultSubpartition::finish); // what was written to one comes first
-            self.gone = self.subpartitions.iter().position(ResultSubpartition::is_released);
-            let mut builder = self.pool.request()?.into_builder();
-            for subpartition in &mut self.subpartitions {
-                subpartition.add(builder.create_consumer());
-            }
-            self.broadcast = Some(builder);
-            self.broadcast_told = 0;
-        }
-        Ok(self.broadcast.as_mut().expect("set above"))
-    }
-
-    /// One segment stays open for each subpartition, so with fewer the writer could wait for itself.
-    fn check_pool(&self) -> Result<(), WriteError> {
-        let (subpartitions, required) = (self.subpartitions.len(), self.pool.required());
-        if (required as usize) < subpartitions {
-            return Err(WriteError::PoolTooSmall { pool: self.pool.name().to_owned(), subpartitions, required });
-        }
-        Ok(())
-    }
-
-    fn finish_broadcast(&mut self) {
+    pub(super) fn finish_broadcast(&mut self) {
         if let Some(builder) = self.broadcast.take() {
             builder.finish();
             for subpartition in &self.subpartitions {
@@ -292,6 +148,10 @@ impl ResultPartition {
 
     /// Tells the readers of everything that was written. Lock-free.
     pub(super) fn flush(&mut self) {
+        if self.rest.is_some() {
+            // What has no segment yet can not be shown. If a reader is gone, the next record says so.
+            let _ = self.write_rest(&mut Wait::Try);
+        }
         if let Some(builder) = &self.broadcast {
             if builder.written() != self.broadcast_told {
                 self.broadcast_told = builder.written();
@@ -312,7 +172,7 @@ impl ResultPartition {
     }
 
     /// Tells all readers that there is something, and notes who is gone.
-    fn tell_all(&mut self) {
+    pub(super) fn tell_all(&mut self) {
         for (index, subpartition) in self.subpartitions.iter_mut().enumerate() {
             subpartition.tell();
             if subpartition.is_released() {
@@ -321,13 +181,69 @@ impl ResultPartition {
         }
     }
 
+    /// Sends `event` behind everything that was written, to all readers: one, shared by count.
+    pub(super) fn broadcast_event(&mut self, event: Event) -> Result<(), WriteError> {
+        if event.is_end() {
+            return Err(WriteError::Ends);
+        }
+        never_pending(self.write_rest(&mut Wait::Block))?;
+        self.finish_broadcast();
+        if let Event::CheckpointBarrier(barrier) = &event
+            && barrier.is_timeoutable()
+        {
+            self.subpartitions.iter_mut().for_each(ResultSubpartition::finish);
+            let places = self.subpartitions.iter().map(|subpartition| subpartition.sender().added()).collect();
+            self.aligning = Some((barrier.clone(), places));
+        }
+        let event = SharedEvent::new(event);
+        self.subpartitions.iter_mut().for_each(|subpartition| subpartition.send(event.clone()));
+        self.all_there()
+    }
+
+    /// Sends `event` to all readers, ahead of everything that they have not read.
+    pub(super) fn broadcast_priority_event(&mut self, event: Event) -> Result<(), WriteError> {
+        if event.is_end() {
+            return Err(WriteError::Ends);
+        }
+        never_pending(self.write_rest(&mut Wait::Block))?;
+        self.finish_broadcast();
+        let event = SharedEvent::new(event);
+        for subpartition in &mut self.subpartitions {
+            subpartition.finish(); // what is overtaken ends with a segment
+            let before = subpartition.sender().added();
+            subpartition.overtake(event.clone(), before);
+        }
+        self.all_there()
+    }
+
+    /// Sends the barrier of `checkpoint` anew, as one that overtakes; `false` if there is none that could.
+    pub(super) fn alignment_timed_out(&mut self, checkpoint: i64) -> Result<bool, WriteError> {
+        let Some((barrier, places)) = self.aligning.take_if(|(barrier, _)| barrier.id == checkpoint) else {
+            return Ok(false);
+        };
+        let event = SharedEvent::new(barrier.as_unaligned().into());
+        for (subpartition, before) in self.subpartitions.iter_mut().zip(places) {
+            subpartition.overtake(event.clone(), before);
+        }
+        self.all_there().map(|()| true)
+    }
+
+    /// Whether every reader is there, as far as was found.
+    fn all_there(&self) -> Result<(), WriteError> {
+        match self.subpartitions.iter().position(ResultSubpartition::is_released) {
+            Some(subpartition) => Err(WriteError::Released { subpartition }),
+            None => Ok(()),
+        }
+    }
+
     /// Sends the end, or the failure, behind everything that was written. Once.
-    pub(super) fn end(&mut self, event: &Event) {
+    pub(super) fn end(&mut self, event: Event) {
         if self.ended {
             return;
         }
         self.ended = true;
         self.finish_broadcast();
+        let event = SharedEvent::new(event);
         for subpartition in &mut self.subpartitions {
             subpartition.send(event.clone());
         }
@@ -342,7 +258,7 @@ impl ResultPartition {
 /// Writes length and record into `builder` if they fit with at least a byte to spare; a segment that is exactly full
 /// is finished, so it goes the long way.
 #[inline]
-fn write_whole<R: SerializeRecord + ?Sized>(builder: &mut BufferBuilder, record: &R, len: usize) -> bool {
+pub(super) fn write_whole<R: SerializeRecord + ?Sized>(builder: &mut BufferBuilder, record: &R, len: usize) -> bool {
     let Some(room) = builder.remaining().checked_sub(LENGTH_BYTES) else { return false };
     if len >= room {
         return false;
@@ -358,7 +274,7 @@ fn write_whole<R: SerializeRecord + ?Sized>(builder: &mut BufferBuilder, record:
 
 impl Drop for ResultPartition {
     fn drop(&mut self) {
-        self.end(&Event::abandoned());
+        self.end(Event::abandoned());
     }
 }
 

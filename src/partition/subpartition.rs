@@ -2,7 +2,7 @@
 
 use crate::{
     buffer::{BufferBuilder, BufferConsumer, BufferMut},
-    channel::{Event, Released, Sender},
+    channel::{Released, Sender, SharedEvent},
 };
 
 /// The segments for one reader, in order, of which the last may be open.
@@ -74,12 +74,19 @@ impl ResultSubpartition {
     }
 
     /// Finishes the open segment and adds an event behind it.
-    pub(super) fn send(&mut self, event: Event) {
+    pub(super) fn send(&mut self, event: SharedEvent) {
         if let Some(builder) = self.open.take() {
             builder.finish();
         }
         self.sender.set_open(false);
         if !self.released && self.sender.send(event) == Err(Released) {
+            self.released = true;
+        }
+    }
+
+    /// Sends an event ahead of what is queued. The open segment is finished.
+    pub(super) fn overtake(&mut self, event: SharedEvent, before: u32) {
+        if !self.released && self.sender.overtake(event, before) == Err(Released) {
             self.released = true;
         }
     }

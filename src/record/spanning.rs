@@ -138,6 +138,13 @@ impl SpanningReader {
         &self.spanning
     }
 
+    /// What has come of a record that is not whole yet: of its length, and of its bytes. Empty between records.
+    #[must_use]
+    pub fn open_record(&self) -> (&[u8], &[u8]) {
+        let bytes = if self.handed_out { &[] } else { &self.spanning[..] };
+        (&self.length[..self.length_seen], bytes)
+    }
+
     /// The bytes of the record found last, which was found in `input`.
     ///
     /// # Panics

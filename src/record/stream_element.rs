@@ -141,6 +141,18 @@ impl<T> StreamRecord<T> {
     }
 }
 
+impl<'a> StreamRecord<&'a [u8]> {
+    /// The value, read as a `V`; may borrow from the record.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: the bytes are no such value. Its offset counts from the start of the record, tag and timestamp
+    /// included. The next record can be read.
+    #[inline]
+    pub fn deserialize<V: DeserializeRecord<'a>>(&self) -> Result<V, DecodeError> {
+        V::deserialize(self.value).map_err(|error| error.within(self.timestamp.map_or(1, |_| 9)))
+    }
+}
+
 impl Watermark {
     /// Nothing at all is to follow: the end of time.
     pub const MAX: Self = Self { timestamp: i64::MAX };
