@@ -48,7 +48,7 @@ PYTHON
     javac -nowarn -d "$built/classes" -cp "$classpath" "$here"/src/peer/*.java >&2
     jar --create --file "$built/peer.jar" -C "$built/classes" .
     # What was loaded is stored, so that later starts take a second less; it is fine to go without.
-    echo | java -XX:ArchiveClassesAtExit="$built/peer.jsa" "${flags[@]}" -cp "$built/peer.jar:$classpath" peer.Peer \
+    echo | java -XX:+UseSerialGC -XX:ArchiveClassesAtExit="$built/peer.jsa" "${flags[@]}" -cp "$built/peer.jar:$classpath" peer.Peer \
       serve --partition blocking --records 9 >/dev/null 2>&1 || true
     touch "$built/complete"
   }
@@ -56,7 +56,8 @@ PYTHON
 
 mkdir -p "$cache"
 built=$cache/interop-$(cat "$here"/src/peer/*.java | sha256sum | cut -c1-16)
-flags=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -Xlog:disable -Xlog:all=off
+# PEER_JAVA_OPTS: for a quick start unless set; to measure, set it to what a TaskManager has.
+flags=(${PEER_JAVA_OPTS--XX:+UseSerialGC -XX:TieredStopAtLevel=1} -Xshare:auto -Xlog:disable -Xlog:all=off
   --add-opens=java.base/java.nio=ALL-UNNAMED --add-opens=java.base/java.lang=ALL-UNNAMED
   --add-opens=java.base/java.util=ALL-UNNAMED "-Dlog4j.configurationFile=$here/log4j2.properties")
 exec 9>"$cache/lock"

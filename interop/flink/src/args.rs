@@ -17,6 +17,9 @@ pub(crate) struct Common {
     /// Says on the standard error how many records went in a second
     #[arg(long)]
     pub(crate) rate: bool,
+    /// Leaves the checksums at 0: to measure what is not the making of checksums
+    #[arg(long)]
+    pub(crate) count_only: bool,
     #[command(flatten)]
     pub(crate) tls: Tls,
 }

@@ -17,6 +17,8 @@
 //! byte c the character 0x20 + c mod 95 for c < 0x80, c for c < 0xC0, 0x4E00 + c for c < 0xF0, else 0x7F0 + c, and at the
 //! end U+1F600 if r mod 16 = 5.
 //!
+//! With `--constant`, each record of a subpartition has the value of its first.
+//!
 //! *Order*: for each r, for each s, the record, and if (r+1) mod K = 0 the watermark timestamp(s, r), and likewise the
 //! extras: idle, active, latency marker (marked time timestamp(s, r), operator mix(s) and mix(r), subtask s), record
 //! attributes (backlog if r is odd), internal watermark (s, timestamp(s, r)). Then, if it is its turn, a barrier to all, of
@@ -46,6 +48,9 @@ pub(crate) struct Content {
     /// Content and ids are derived from it
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Each value of a subpartition is its first: to measure what is not the making of values
+    #[arg(long)]
+    pub(crate) constant: bool,
     /// Records have timestamps
     #[arg(long)]
     pub(crate) timestamps: bool,
@@ -145,26 +150,13 @@ impl Content {
 
     /// Hands all elements for `subpartitions` to `sink`, in order.
     pub(crate) fn generate(&self, subpartitions: u32, sink: &mut impl Sink) -> Result<()> {
-        let mut sizes: Vec<u64> = (0..subpartitions).map(|s| start(self.seed, s)).collect();
-        let (mut bytes, mut text) = (Vec::new(), String::new());
+        let begin = |s| Maker { state: start(self.seed, s), bytes: Vec::new(), text: String::new() };
+        let mut makers: Vec<Maker> = (0..subpartitions).map(begin).collect();
         let is_due = |r: u64, every: u64| every > 0 && (r + 1).is_multiple_of(every);
         for r in 0..self.records {
-            for (s, state) in (0..).zip(&mut sizes) {
-                *state = state.wrapping_add(G);
-                let hash = mix(start(self.seed, s).wrapping_add(G.wrapping_mul(r + 1)));
+            for (s, maker) in (0..).zip(&mut makers) {
                 let timestamp = self.timestamp(s, r);
-                let value = match self.r#type {
-                    Type::Long => Value::Long(hash as i64),
-                    Type::Bytes => {
-                        payload(hash, self.sizes.size(mix(*state)), &mut bytes);
-                        Value::Bytes(&bytes)
-                    }
-                    Type::String => {
-                        payload(hash, self.sizes.size(mix(*state)), &mut bytes);
-                        characters(&bytes, r, &mut text);
-                        Value::String(StringValue(Cow::Borrowed(&text)))
-                    }
-                };
+                let value = maker.value(self, s, r);
                 let timestamped = self.timestamps.then_some(timestamp);
                 sink.element(s, &StreamElement::Record(StreamRecord { value, timestamp: timestamped }))?;
                 if is_due(r, self.watermarks_every) {
@@ -184,6 +176,33 @@ impl Content {
             sink.cancel_marker(77)?;
         }
         Ok(())
+    }
+}
+
+/// Makes the values of a subpartition.
+struct Maker {
+    /// Of the sizes.
+    state: u64,
+    bytes: Vec<u8>,
+    text: String,
+}
+
+impl Maker {
+    fn value(&mut self, content: &Content, s: u32, r: u64) -> Value<'_> {
+        let of = if content.constant { 0 } else { r };
+        let hash = mix(start(content.seed, s).wrapping_add(G.wrapping_mul(of + 1)));
+        if content.r#type != Type::Long && of == r {
+            self.state = self.state.wrapping_add(G);
+            payload(hash, content.sizes.size(mix(self.state)), &mut self.bytes);
+            if content.r#type == Type::String {
+                characters(&self.bytes, r, &mut self.text);
+            }
+        }
+        match content.r#type {
+            Type::Long => Value::Long(hash as i64),
+            Type::Bytes => Value::Bytes(&self.bytes),
+            Type::String => Value::String(StringValue(Cow::Borrowed(&self.text))),
+        }
     }
 }
 

@@ -91,7 +91,7 @@ impl Fetch {
         let began = Instant::now();
         let mut reading = Reading {
             reader: RecordReader::new(client.gate(&pool, &options, &remotes)?, MAX_RECORD),
-            summaries: vec![Summary::default(); channels as usize],
+            summaries: vec![Summary::new(self.common.count_only); channels as usize],
             r#type: self.r#type.unwrap_or(ready.r#type),
         };
         let (mut records, mut bytes, mut paused) = (0, 0, 0);
@@ -109,7 +109,8 @@ impl Fetch {
             }
         }
         if self.common.rate {
-            print_rate(records, bytes, began.elapsed());
+            let values = reading.summaries.iter().map(|summary| summary.bytes).sum();
+            print_rate(records, values, began.elapsed());
         }
         let summaries = (first..).zip(&reading.summaries).map(|(s, summary)| summary.to_json(&Json::from(s))).collect();
         Ok(done("consume", summaries))

@@ -33,6 +33,8 @@ enum Command {
     Expect(serve::Expect),
     /// Starts real Flinks, exchanges with them in both directions, and compares counts and checksums
     Check(check::Check),
+    /// Measures how fast each end, Flink's and forebay's, reads from each
+    Race(check::Race),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +43,15 @@ fn main() -> ExitCode {
         Command::Fetch(fetch) => args::limit_time(fetch.common.timeout_s).and_then(|()| fetch.run()),
         Command::Expect(expect) => expect.run(),
         Command::Check(check) => return check.run(),
+        Command::Race(race) => {
+            return race.run().map_or_else(
+                |error| {
+                    eprintln!("error: {error:#}");
+                    ExitCode::FAILURE
+                },
+                |()| ExitCode::SUCCESS,
+            );
+        }
     };
     match done {
         Ok(line) => {

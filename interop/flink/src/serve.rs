@@ -94,7 +94,7 @@ pub(crate) struct Expect {
 
 impl Expect {
     pub(crate) fn run(&self) -> Result<Json> {
-        let mut counting = Counting::new(self.shape.subpartitions);
+        let mut counting = Counting::new(self.shape.subpartitions, false);
         self.content.generate(self.shape.subpartitions, &mut counting)?;
         Ok(counting.done("expect", self.shape.end_of_data))
     }
@@ -139,7 +139,7 @@ impl Serve {
         };
         let mut sending = Sending {
             writer: RecordWriter::new(partition, ByIndex).with_flush(policy),
-            counting: Counting::new(subpartitions),
+            counting: Counting::new(subpartitions, self.common.count_only),
             kind: self.shape.barrier_kind,
         };
         let began = Instant::now();
@@ -173,8 +173,8 @@ impl Serve {
 struct Counting(Vec<Summary>);
 
 impl Counting {
-    fn new(subpartitions: u32) -> Self {
-        Self(vec![Summary::default(); subpartitions as usize])
+    fn new(subpartitions: u32, count_only: bool) -> Self {
+        Self(vec![Summary::new(count_only); subpartitions as usize])
     }
 
     fn records(&self) -> u64 {

@@ -35,7 +35,7 @@ pub(super) enum Outcome {
     ProducerFails,
     /// The consumer says that it is gone.
     ProducerIsKilled,
-    /// The consumer stops, and the producer ends, one way or the other.
+    /// The consumer stops, and the producer hears of it.
     ConsumerCancels,
 }
 
@@ -139,7 +139,6 @@ pub(super) fn cases() -> Vec<Case> {
         },
         Case { outcome: Outcome::ProducerIsKilled, ..equal("producer is killed", "--records 100000000") },
         Case {
-            flink_serve: "--end-of-data none",
             consume: "--cancel-after 500",
             outcome: Outcome::ConsumerCancels,
             ..equal("consumer cancels", "--records 30000")

@@ -101,6 +101,11 @@ impl End {
         }
     }
 
+    /// The next line of its errors.
+    pub(super) fn error_line(&mut self) -> Option<String> {
+        self.errors.recv_timeout(PATIENCE).ok()
+    }
+
     /// Ends its input: for a producer that serves until then.
     pub(super) fn close_input(&mut self) {
         self.input = None;

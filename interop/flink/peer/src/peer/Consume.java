@@ -56,6 +56,7 @@ final class Consume {
 
         Stack stack = new Stack(options, "consumer", 0);
         stack.shuffle.start();
+        long began = System.nanoTime();
         BlockingQueue<Optional<Throwable>> ends = new LinkedBlockingQueue<>();
         ResultPartitionID id = Stack.partition(ids.get("partition_id") + ids.get("producer_id"));
         int port = (int) Peer.number(options, "port", Long.parseLong(ids.getOrDefault("port", "0")));
@@ -77,7 +78,7 @@ final class Consume {
         Summary[] read = new Summary[gates.size()];
         for (int i = 0; i < read.length; i++) {
             SingleInputGate gate = gates.get(i);
-            Summary summary = read[i] = new Summary();
+            Summary summary = read[i] = new Summary(options.containsKey("count-only"));
             Thread thread = new Thread(() -> {
                 Throwable failure = null;
                 try {
@@ -97,6 +98,7 @@ final class Consume {
                 return 2;
             }
         }
+        Peer.rate(options, read, System.nanoTime() - began);
         for (SingleInputGate gate : gates) {
             gate.close();
         }
@@ -125,7 +127,7 @@ final class Consume {
                 new NonReusingDeserializationDelegate<>(new StreamElementSerializer<>(Content.serializer(type)));
         RecordDeserializer<DeserializationDelegate<StreamElement>> records =
                 new SpillingAdaptiveSpanningRecordDeserializer<>(new String[] {System.getProperty("java.io.tmpdir")});
-        while (!gate.isFinished() && summary.get("records") < cancelAfter) {
+        while (!gate.isFinished() && summary.records() < cancelAfter) {
             BufferOrEvent next = gate.getNext().orElse(null);
             if (next == null) {
                 continue;

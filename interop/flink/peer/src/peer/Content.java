@@ -16,6 +16,8 @@ final class Content {
     private final String rule;
     private final long low;
     private final long high;
+    /** Each value of a subpartition is its first. */
+    private final Object[] constants;
     /** The state of each subpartition's stream of sizes. */
     private final long[] sizes;
 
@@ -26,6 +28,7 @@ final class Content {
         rule = size[0];
         low = size.length > 1 ? Long.parseLong(size[1]) : 0;
         high = size.length > 2 ? Long.parseLong(size[2]) : low;
+        constants = options.containsKey("constant") ? new Object[subpartitions] : null;
         sizes = new long[subpartitions];
         for (int s = 0; s < subpartitions; s++) {
             sizes[s] = seed + D * (s + 1L);
@@ -54,6 +57,16 @@ final class Content {
 
     /** The next value of subpartition s, its r-th. */
     Object value(int s, long r) {
+        if (constants == null) {
+            return make(s, r);
+        }
+        if (r == 0) {
+            constants[s] = make(s, r);
+        }
+        return constants[s];
+    }
+
+    private Object make(int s, long r) {
         long hash = mix(seed + D * (s + 1L) + G * (r + 1));
         byte[] bytes = new byte[nextSize(s)];
         if (type.equals("long")) {

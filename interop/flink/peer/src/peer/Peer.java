@@ -1,6 +1,7 @@
 package peer;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -68,6 +69,17 @@ public final class Peer {
         });
         watch.setDaemon(true);
         watch.start();
+    }
+
+    /** Says on the standard error how fast it went, if asked to by {@code --rate}. */
+    static void rate(Map<String, String> options, Summary[] summaries, long nanos) {
+        if (options.containsKey("rate")) {
+            long records = Arrays.stream(summaries).mapToLong(Summary::records).sum();
+            long bytes = Arrays.stream(summaries).mapToLong(Summary::bytes).sum();
+            double seconds = nanos / 1e9;
+            System.err.printf("rate: %.0f records/s, %.1f MB/s (%d records, %d bytes in %.3f s)%n",
+                    records / seconds, bytes / seconds / 1e6, records, bytes, seconds);
+        }
     }
 
     static Map<String, Object> error(Throwable e) {

@@ -58,7 +58,7 @@ final class Serve {
         content = new Content(options, subpartitions);
         sent = new Summary[subpartitions];
         for (int s = 0; s < subpartitions; s++) {
-            sent[s] = new Summary();
+            sent[s] = new Summary(options.containsKey("count-only"));
         }
         delegate = new SerializationDelegate<>(new StreamElementSerializer<>(Content.serializer(content.type)));
         endOfData = options.getOrDefault("end-of-data", "wait");

@@ -20,9 +20,13 @@ final class Summary {
     private final CRC32 all = new CRC32();
     private final Map<String, Long> counts = new LinkedHashMap<>();
     private final Map<String, Object> others = new TreeMap<>();
+    private final boolean countOnly;
+    private long records;
+    private long bytes;
     private long crcSum;
 
-    Summary() {
+    Summary(boolean countOnly) {
+        this.countOnly = countOnly;
         for (String name : COUNTS) {
             counts.put(name, name.startsWith("last") ? null : 0L);
         }
@@ -36,8 +40,12 @@ final class Summary {
         counts.put(name, value);
     }
 
-    long get(String name) {
-        return counts.get(name);
+    long records() {
+        return records;
+    }
+
+    long bytes() {
+        return bytes;
     }
 
     void other(String event) {
@@ -47,15 +55,15 @@ final class Summary {
     void element(StreamElement element) {
         if (element.isRecord()) {
             Object value = element.asRecord().getValue();
-            byte[] bytes = value instanceof Long
-                    ? ByteBuffer.allocate(8).putLong((Long) value).array()
-                    : value instanceof String ? ((String) value).getBytes(StandardCharsets.UTF_8) : (byte[]) value;
-            CRC32 one = new CRC32();
-            one.update(bytes, 0, bytes.length);
-            all.update(bytes, 0, bytes.length);
-            crcSum += one.getValue();
-            count("records");
-            counts.merge("bytes", (long) bytes.length, Long::sum);
+            records++;
+            if (countOnly && value instanceof byte[]) {
+                bytes += ((byte[]) value).length;
+            } else {
+                checksum(value instanceof Long
+                        ? ByteBuffer.allocate(8).putLong((Long) value).array()
+                        : value instanceof String
+                                ? ((String) value).getBytes(StandardCharsets.UTF_8) : (byte[]) value);
+            }
             if (element.asRecord().hasTimestamp()) {
                 count("with_ts");
                 counts.merge("ts_sum", element.asRecord().getTimestamp(), Long::sum);
@@ -71,10 +79,22 @@ final class Summary {
         }
     }
 
+    private void checksum(byte[] value) {
+        bytes += value.length;
+        if (!countOnly) {
+            CRC32 one = new CRC32();
+            one.update(value, 0, value.length);
+            all.update(value, 0, value.length);
+            crcSum += one.getValue();
+        }
+    }
+
     Map<String, Object> fields(Object s) {
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("s", s);
         fields.putAll(counts);
+        fields.put("records", records);
+        fields.put("bytes", bytes);
         fields.put("crc32", String.format("%08x", all.getValue()));
         fields.put("crc_sum", String.format("%016x", crcSum));
         if (!others.isEmpty()) {
