@@ -56,7 +56,7 @@ pub(crate) struct Fetch {
     /// Segments each channel has for itself: its credit at the start
     #[arg(long, default_value_t = 2)]
     exclusive: u32,
-    /// No segments of its own for any channel, if 1: as Flink's
+    /// Segments that all channels may have for themselves, and one to share; 1 leaves none: as Flink's
     /// `taskmanager.network.memory.read-buffer.required-per-gate.max`
     #[arg(long, value_name = "N")]
     max_required_buffers: Option<u32>,
@@ -76,7 +76,8 @@ impl Fetch {
         let (first, last) = self.range(ready.subpartitions)?;
         let channels = last - first + 1;
         let segment_size = self.common.segment_size.unwrap_or(ready.segment_size);
-        let exclusive = if self.max_required_buffers.is_some_and(|most| most < channels) { 0 } else { self.exclusive };
+        let most = self.max_required_buffers.unwrap_or(u32::MAX);
+        let exclusive = self.exclusive.min(most.saturating_sub(1) / channels); // one is for floating, as Flink has it
         let floating = self.floating * channels;
         let segments = exclusive * channels + floating;
         let pool = NetworkBufferPool::builder().segment_size(segment_size).segments(segments).build()?;
