@@ -73,7 +73,8 @@
 //!
 //! # Features
 //!
-//! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library.
+//! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library. `serde`
+//! adds `record::Serde`, which makes records of any type that serde serializes.
 //! `compression` lets [`wire`] read what Flink's blocking partitions have compressed.
 
 pub mod buffer;
@@ -95,6 +96,7 @@ pub mod transport;
 pub mod wire;
 
 pub use channel::{AlignmentType, Cause, CheckpointBarrier, Event, SavepointFormat, SnapshotType, StopMode};
+pub use lockfree::wait::WaitStrategy;
 
 /// The README's Rust blocks, as doctests.
 #[cfg(doctest)]

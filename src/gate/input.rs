@@ -10,7 +10,7 @@ use super::in_flight::InFlight;
 use crate::{
     buffer::Buffer,
     channel::{Cause, CheckpointBarrier, Event},
-    lockfree::wait::{block_on, deadline_after, spin},
+    lockfree::wait::{WaitStrategy, deadline_after, wait},
 };
 
 /// What a gate delivers.
@@ -123,6 +123,9 @@ pub trait Input: fmt::Debug {
     /// If there is no such channel.
     fn resume_consumption(&mut self, channel: usize);
 
+    /// How [`next`](Self::next) and [`next_timeout`](Self::next_timeout) wait.
+    fn wait_strategy(&self) -> WaitStrategy;
+
     /// The time that was waited for producers, in all.
     fn idle(&self) -> Duration;
 
@@ -131,7 +134,7 @@ pub trait Input: fmt::Debug {
     fn waits(&mut self, waits: bool);
 
     /// As [`try_next`](Self::try_next), but waits until there is something; `None` when every channel has ended.
-    /// Blocking, on the producers: tries a few times, then parks the thread.
+    /// Blocking, on the producers: waits as its [`WaitStrategy`] says.
     ///
     /// # Errors
     /// As [`try_next`](Self::try_next).
@@ -159,17 +162,16 @@ pub trait Input: fmt::Debug {
     }
 }
 
-fn next_until(input: &mut impl Input, deadline: Option<Instant>) -> Option<Next> {
-    match input.try_next() {
-        Ok(None) if !input.is_ended() => {}
-        found => return Some(found),
-    }
-    input.waits(true);
-    let found = spin(|| match input.try_next() {
+fn next_until<I: Input>(input: &mut I, deadline: Option<Instant>) -> Option<Next> {
+    let look = |input: &mut I| match input.try_next() {
         Ok(None) if !input.is_ended() => None,
         found => Some(found),
-    })
-    .or_else(|| block_on(deadline, |context| input.poll_next(context)));
+    };
+    if let Some(found) = look(input) {
+        return Some(found);
+    }
+    input.waits(true);
+    let found = wait(input.wait_strategy(), deadline, input, look, Input::poll_next);
     input.waits(false);
     found
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     channel::{Announced, Event, Item, Receiver, Said, SharedEvent, Signal},
-    lockfree::wait::Waited,
+    lockfree::wait::{WaitStrategy, Waited},
     sync::Arc,
 };
 
@@ -64,6 +64,7 @@ pub struct InputGate {
     open: usize,
     /// Channels that have not said that no more records follow.
     producing: usize,
+    strategy: WaitStrategy,
     idle: Waited,
     /// What is said to a writer behind a network once whoever reads has come back for more, and so has handled what the
     /// event stood behind.
@@ -85,11 +86,30 @@ impl InputGate {
             priority: VecDeque::new(),
             open,
             producing: open,
+            strategy: WaitStrategy::default(),
             idle: Waited::default(),
             owed: None,
             #[cfg(test)]
             looks: 0,
         }
+    }
+
+    /// Sets how [`next`](Self::next) and [`next_timeout`](Self::next_timeout) wait. Unless told so, they spin a little and
+    /// then park the thread.
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::{pool::NetworkBufferPool, transport::in_process, WaitStrategy};
+    /// # let pool = NetworkBufferPool::builder().segments(2).build()?;
+    /// # let (_partitions, mut gates) = in_process(vec![pool.local_pool("producer").required(1).build()?], 1);
+    /// let mut gate = gates.remove(0).with_wait_strategy(WaitStrategy::Park); // another thread needs the core more
+    /// assert!(gate.next_timeout(std::time::Duration::from_millis(1)).is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_wait_strategy(mut self, strategy: WaitStrategy) -> Self {
+        self.strategy = strategy;
+        self
     }
 
     /// Number of channels, ended or not. Never changes.
@@ -261,7 +281,7 @@ impl InputGate {
     }
 
     /// As [`try_next`](Self::try_next), but waits until there is something; `None` when every channel has ended.
-    /// Blocking, on the producers: tries a few times, then parks the thread.
+    /// Blocking, on the producers: waits as its [`WaitStrategy`] says.
     ///
     /// # Errors
     /// As [`try_next`](Self::try_next).
@@ -325,6 +345,10 @@ impl Input for InputGate {
             // Its token is ours, so it will not announce itself: whatever came meanwhile is found when its turn comes (M4).
             self.ready.push_back(channel as u32);
         }
+    }
+
+    fn wait_strategy(&self) -> WaitStrategy {
+        self.strategy
     }
 
     fn idle(&self) -> Duration {

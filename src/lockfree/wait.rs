@@ -1,5 +1,5 @@
 //! Blocking on top of polling: every wait in this crate is a poll function and a [`Waker`]; a blocking call parks its
-//! thread between polls.
+//! thread between polls, or looks again and again, as its [`WaitStrategy`] says.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_types, reason = "a `Waker` is made of std's `Arc`")]
 
@@ -38,23 +38,96 @@ fn with_thread_waker<R>(f: impl FnOnce(&Waker) -> R) -> R {
     f(&Arc::new(Unpark(current())).into())
 }
 
-/// Attempts a few times before it is worth to park: on another core, what is waited for may be there in a moment.
+/// How a blocking call waits for what is not there yet: a setting of who waits, on its side alone.
 ///
-/// As many attempts as take about the time of parking and being woken; the last few yield to whoever wants the core.
-/// Under loom none: each would be a step to explore, and the parking is what is to be checked.
-pub(crate) fn spin<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-    let (spins, yields) = if cfg!(any(forebay_loom, miri)) { (0, 0) } else { (100, 4) };
-    for nth in 0..spins + yields {
-        if nth < spins {
-            std::hint::spin_loop();
-        } else {
-            std::thread::yield_now();
-        }
-        if let Some(value) = attempt() {
-            return Some(value);
+/// | strategy | while it waits | is there again after |
+/// |---|---|---|
+/// | [`Spin`](Self::Spin) | keeps its core | a cache line's way between two cores |
+/// | [`Yield`](Self::Yield) | uses the core unless somebody else wants it | the same, if nobody does |
+/// | [`SpinThenPark`](Self::SpinThenPark) | looks for ten microseconds, then sleeps | the first, or the last, by how long it took |
+/// | [`Park`](Self::Park) | sleeps | a system call here and one there, and what the scheduler takes |
+///
+/// All of them see the same things in the same order, and none loses a wake-up (M4). Not for the `poll_` forms: there
+/// the waiting is the caller's, and its [`Waker`]'s.
+///
+/// # Source
+/// Aeron's `IdleStrategy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum WaitStrategy {
+    /// Looks again and again. The least latency; give the thread a core of its own, for whoever it waits for may need
+    /// one too.
+    Spin,
+    /// Looks again and again, and offers the core to others between two looks.
+    Yield,
+    /// Looks about as long as parking and being woken take, then yields a few times, then parks.
+    #[default]
+    SpinThenPark,
+    /// Parks at once. The least work while nothing comes, and the most when something does: whoever brings it must make
+    /// a system call.
+    Park,
+}
+
+/// Looks from one look at the clock to the next.
+const LOOKS: u32 = 32;
+/// How long to look before parking: about the time of parking and being woken, so that a wait costs at most twice what it
+/// would have if its length had been known. By the clock, for a pause is 40 cycles on one processor and 140 on another.
+const SPIN: Duration = Duration::from_micros(10);
+/// Yields between the two.
+const YIELDS: u32 = 4;
+
+/// Waits for something of `on`: looks for it with `look`, or polls for it with `poll` and parks in between, as `strategy`
+/// says; `None` once `deadline` has passed. Blocking.
+///
+/// Under loom it parks whatever the strategy: each look would be a step to explore, and what is looked at is to be
+/// checked, not how often.
+pub(crate) fn wait<S: ?Sized, T>(
+    strategy: WaitStrategy,
+    deadline: Option<Instant>,
+    on: &mut S,
+    mut look: impl FnMut(&mut S) -> Option<T>,
+    mut poll: impl FnMut(&mut S, &mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    match strategy {
+        _ if cfg!(forebay_loom) => {}
+        WaitStrategy::Park => {}
+        WaitStrategy::Spin => return look_until(deadline, LOOKS, std::hint::spin_loop, || look(on)),
+        WaitStrategy::Yield => return look_until(deadline, 1, std::thread::yield_now, || look(on)),
+        WaitStrategy::SpinThenPark if cfg!(miri) => {} // slow, and no other core
+        WaitStrategy::SpinThenPark => {
+            let found = look_until(deadline_after(SPIN), LOOKS, std::hint::spin_loop, || look(on)).or_else(|| {
+                let after_yield = |_| {
+                    std::thread::yield_now();
+                    look(on)
+                };
+                (0..YIELDS).find_map(after_yield)
+            });
+            if found.is_some() {
+                return found;
+            }
         }
     }
-    None
+    block_on(deadline, |context| poll(on, context))
+}
+
+/// Looks until there is something, `pause`s between looks, and asks the clock each time after `looks` of them.
+fn look_until<T>(
+    deadline: Option<Instant>,
+    looks: u32,
+    pause: impl Fn(),
+    mut look: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    loop {
+        for _ in 0..looks {
+            pause();
+            if let Some(value) = look() {
+                return Some(value);
+            }
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return None;
+        }
+    }
 }
 
 /// The moment `timeout` from now; `None` (no limit) when that is beyond what the clock can say.
@@ -118,6 +191,24 @@ mod tests {
             Poll::Pending
         });
         assert_eq!((result, polls), (None, 1));
+    }
+
+    #[test]
+    fn every_strategy_gives_up_at_the_deadline_and_finds_what_is_there() {
+        use WaitStrategy::{Park, Spin, SpinThenPark, Yield};
+        for strategy in [Spin, Yield, SpinThenPark, Park] {
+            let wait = |there: bool| {
+                let looks = &mut 0;
+                let look = |looks: &mut u32| {
+                    *looks += 1;
+                    there.then_some(*looks)
+                };
+                let poll = |looks: &mut u32, _: &mut Context<'_>| look(looks).map_or(Poll::Pending, Poll::Ready);
+                wait(strategy, Some(Instant::now()), looks, look, poll)
+            };
+            assert_eq!(wait(true), Some(1), "{strategy:?}");
+            assert_eq!(wait(false), None, "{strategy:?}");
+        }
     }
 
     #[test]

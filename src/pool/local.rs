@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     buffer::{Buffer, BufferMut, lend::Lender, table::FreeSegment},
-    lockfree::wait::{block_on, deadline_after, spin},
+    lockfree::wait::{WaitStrategy, deadline_after, wait},
     sync::Arc,
 };
 
@@ -165,8 +165,8 @@ impl LocalBufferPool {
             return Ok(buffer);
         }
         let since = Instant::now();
-        let result = spin(|| self.try_request().ok().map(Ok))
-            .or_else(|| block_on(deadline, |context| self.poll_request(context)))
+        let look = |pool: &mut Self| pool.try_request().ok().map(Ok);
+        let result = wait(WaitStrategy::default(), deadline, self, look, Self::poll_request)
             .unwrap_or(Err(RequestError::TimedOut));
         self.blocked += since.elapsed();
         result
