@@ -53,6 +53,7 @@
 //! | floor | module | holds |
 //! |---|---|---|
 //! | 6 | [`transport`] | what joins the two sides: in one process, so far |
+//! | 5 | [`wire`] | Flink's messages and events as bytes, and back |
 //! | 4 | [`gate`] | the receiving side: [`InputGate`](gate::InputGate), [`RecordReader`](gate::RecordReader) |
 //! | 4 | [`partition`] | the sending side: [`RecordWriter`](partition::RecordWriter), selectors, flushing |
 //! | 4 | [`Event`], [`CheckpointBarrier`], [`Cause`] | what travels between records: ends, barriers, failures, your own |
@@ -72,7 +73,9 @@
 //!
 //! # Features
 //!
-//! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library.
+//! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library. `serde`
+//! adds `record::Serde`, which makes records of any type that serde serializes.
+//! `compression` lets [`wire`] read what Flink's blocking partitions have compressed.
 
 pub mod buffer;
 mod channel;
@@ -90,6 +93,7 @@ pub mod pool;
 pub mod record;
 mod sync;
 pub mod transport;
+pub mod wire;
 
 pub use channel::{AlignmentType, Cause, CheckpointBarrier, Event, SavepointFormat, SnapshotType, StopMode};
 pub use lockfree::wait::WaitStrategy;

@@ -289,7 +289,7 @@ fn too_few_segments_are_an_error_not_a_deadlock() {
 fn a_record_over_the_readers_limit_is_an_error() {
     let (_pool, mut partitions, mut gates) = join(1, 1, 4);
     let mut writer = RecordWriter::new(partitions.remove(0), Forward);
-    writer.emit(&[0; 100][..]).unwrap();
+    writer.emit(&[0_u8; 100][..]).unwrap();
     writer.close();
     let mut reader = RecordReader::new(gates.remove(0), 99);
     let error = reader.next().unwrap_err();
@@ -304,7 +304,7 @@ fn a_channel_that_can_not_be_read_does_not_hold_up_the_others() {
     let (pool, mut partitions, mut gates) = join(2, 1, 2);
     let mut bad = RecordWriter::new(partitions.remove(0), Forward);
     let mut good = RecordWriter::new(partitions.remove(0), Forward);
-    bad.emit(&[0; 100][..]).unwrap();
+    bad.emit(&[0_u8; 100][..]).unwrap();
     bad.emit("lost").unwrap();
     bad.close();
     good.emit("ok").unwrap();

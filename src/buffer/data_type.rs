@@ -73,6 +73,18 @@ impl DataType {
     pub const fn is_data(self) -> bool {
         matches!(self, Self::DATA_BUFFER | Self::DATA_BUFFER_WITH_CLEAR_END)
     }
+
+    /// Whether a channel rests behind it until its reader says to go on.
+    #[must_use]
+    pub const fn blocks(self) -> bool {
+        matches!(
+            self,
+            Self::ALIGNED_CHECKPOINT_BARRIER
+                | Self::TIMEOUTABLE_ALIGNED_CHECKPOINT_BARRIER
+                | Self::RECOVERY_COMPLETION
+                | Self::ALIGNED_WATERMARK_EVENT
+        )
+    }
 }
 
 impl std::fmt::Display for DataType {

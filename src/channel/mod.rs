@@ -51,7 +51,7 @@ pub use barrier::{AlignmentType, CheckpointBarrier, SavepointFormat, SnapshotTyp
 pub use event::{Cause, Event, StopMode};
 pub(crate) use receiver::{Item, Next, Receiver};
 pub(crate) use sender::{Released, Sender};
-pub(crate) use signal::{Announced, Signal};
+pub(crate) use signal::{Announced, Said, Signal, Upstream};
 
 use std::collections::VecDeque;
 

@@ -10,6 +10,26 @@ use crate::{
     sync::{AtomicU32, Mutex},
 };
 
+/// What a gate tells the writer of a channel, over whatever is between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Go on behind an event that blocks the channel.
+    Resume,
+    /// All in front of the end of data has been handled.
+    AllRecordsProcessed,
+    /// An event for the task that writes, in Flink's form.
+    TaskEvent(Box<[u8]>),
+}
+
+/// The way against the stream, where a network is between: in one process a writer needs none of it.
+pub(crate) trait Upstream: std::fmt::Debug + Send + Sync {
+    /// The gate says `said` to the writer of `channel`.
+    fn say(&self, channel: u32, said: Said);
+
+    /// The gate is gone.
+    fn gone(&self);
+}
+
 /// One for each gate, shared with the writing ends of its channels.
 ///
 /// Priority events have one more index in the inbox, for all channels together: the gate so learns of them before
@@ -21,6 +41,7 @@ pub(crate) struct Signal {
     links: ChannelLinks,
     waker: WakerCell,
     priority: Mutex<Priority>,
+    upstream: Option<Box<dyn Upstream>>,
 }
 
 /// Links of the channels, and one behind them for priority events.
@@ -63,6 +84,32 @@ impl Signal {
             links: ChannelLinks(links),
             waker: WakerCell::new(),
             priority: Mutex::new(Priority::default()),
+            upstream: None,
+        }
+    }
+
+    /// The same, for channels whose writers are behind `upstream`.
+    pub(crate) fn with_upstream(mut self, upstream: Box<dyn Upstream>) -> Self {
+        self.upstream = Some(upstream);
+        self
+    }
+
+    /// Whether there is anybody that [`say`](Self::say) says something to.
+    pub(crate) fn has_upstream(&self) -> bool {
+        self.upstream.is_some()
+    }
+
+    /// Says something to the writer of a channel, if it is behind a network. The gate only.
+    pub(crate) fn say(&self, channel: u32, said: Said) {
+        if let Some(upstream) = &self.upstream {
+            upstream.say(channel, said);
+        }
+    }
+
+    /// Says that the gate is gone. The gate only.
+    pub(crate) fn gone(&self) {
+        if let Some(upstream) = &self.upstream {
+            upstream.gone();
         }
     }
 

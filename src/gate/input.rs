@@ -127,14 +127,17 @@ pub trait Input: fmt::Debug {
     fn idle(&self) -> Duration;
 
     /// How [`next`](Self::next) and [`next_timeout`](Self::next_timeout) wait.
-    fn wait_strategy(&self) -> WaitStrategy;
+    fn wait_strategy(&self) -> WaitStrategy {
+        WaitStrategy::default()
+    }
 
     /// For the measuring of [`idle`](Self::idle): whoever asks begins to wait, or has given up.
     #[doc(hidden)]
     fn waits(&mut self, waits: bool);
 
     /// As [`try_next`](Self::try_next), but waits until there is something; `None` when every channel has ended.
-    /// Blocking, on the producers: waits as its [`WaitStrategy`] says.
+    /// Blocking, on the producers, as
+    /// [`wait_strategy`](Self::wait_strategy) says.
     ///
     /// # Errors
     /// As [`try_next`](Self::try_next).
@@ -163,15 +166,16 @@ pub trait Input: fmt::Debug {
 }
 
 fn next_until<I: Input>(input: &mut I, deadline: Option<Instant>) -> Option<Next> {
+    match input.try_next() {
+        Ok(None) if !input.is_ended() => {}
+        found => return Some(found),
+    }
+    input.waits(true);
     let look = |input: &mut I| match input.try_next() {
         Ok(None) if !input.is_ended() => None,
         found => Some(found),
     };
-    if let Some(found) = look(input) {
-        return Some(found);
-    }
-    input.waits(true);
-    let found = wait(input.wait_strategy(), deadline, input, look, Input::poll_next);
+    let found = wait(input.wait_strategy(), deadline, input, look, I::poll_next);
     input.waits(false);
     found
 }

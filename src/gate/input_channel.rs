@@ -15,6 +15,8 @@ pub(super) struct InputChannel {
     /// It has said that no more records follow.
     pub(super) end_of_data: bool,
     pub(super) consumption: Consumption,
+    /// Its writer waits to be told when it is resumed.
+    pub(super) owes_resumption: bool,
 }
 
 /// Whether a channel is read.
@@ -39,7 +41,14 @@ pub(super) enum Polled {
 
 impl InputChannel {
     pub(super) fn new(receiver: Receiver) -> Self {
-        Self { receiver, ended: false, flushed: false, end_of_data: false, consumption: Consumption::On }
+        Self {
+            receiver,
+            ended: false,
+            flushed: false,
+            end_of_data: false,
+            consumption: Consumption::On,
+            owes_resumption: false,
+        }
     }
 
     /// Polls a channel whose token the gate has.

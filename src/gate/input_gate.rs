@@ -12,7 +12,7 @@ use super::{
     input_channel::{Consumption, InputChannel, Polled},
 };
 use crate::{
-    channel::{Announced, Event, Item, Receiver, SharedEvent, Signal},
+    channel::{Announced, Event, Item, Receiver, Said, SharedEvent, Signal},
     lockfree::wait::{WaitStrategy, Waited},
     sync::Arc,
 };
@@ -66,6 +66,9 @@ pub struct InputGate {
     producing: usize,
     strategy: WaitStrategy,
     idle: Waited,
+    /// What is said to a writer behind a network once whoever reads has come back for more, and so has handled what the
+    /// event stood behind.
+    owed: Option<(u32, Said)>,
     /// Looks at channels, for the test that says that there are few.
     #[cfg(test)]
     pub(super) looks: u64,
@@ -85,6 +88,7 @@ impl InputGate {
             producing: open,
             strategy: WaitStrategy::default(),
             idle: Waited::default(),
+            owed: None,
             #[cfg(test)]
             looks: 0,
         }
@@ -142,6 +146,9 @@ impl InputGate {
     /// # Errors
     /// [`GateError`], once for each channel that failed.
     pub fn try_next(&mut self) -> Next {
+        if self.owed.is_some() {
+            self.pay();
+        }
         loop {
             self.collect();
             if let Some(found) = self.next_priority() {
@@ -178,6 +185,28 @@ impl InputGate {
         }
     }
 
+    /// Says what is owed; of a channel that was blocked meanwhile, when it is resumed.
+    #[cold]
+    fn pay(&mut self) {
+        let Some((channel, said)) = self.owed.take() else { return };
+        let state = &mut self.channels[channel as usize];
+        if said == Said::Resume && state.consumption != Consumption::On {
+            state.owes_resumption = true;
+        } else {
+            self.signal.say(channel, said);
+        }
+    }
+
+    /// Sends `event`, in Flink's form, to the task that writes to a channel from another host. One that writes in this
+    /// process is reached in other ways, and gets nothing.
+    ///
+    /// # Panics
+    /// If there is no such channel.
+    pub fn send_task_event(&mut self, channel: usize, event: &[u8]) {
+        assert!(channel < self.channels.len(), "channel {channel} of {}", self.channels.len());
+        self.signal.say(channel as u32, Said::TaskEvent(event.into()));
+    }
+
     /// Takes in what channels have announced.
     fn collect(&mut self) {
         let (arrived, ready, mut priority) = (self.ready.len(), &mut self.ready, false);
@@ -210,6 +239,13 @@ impl InputGate {
     #[cold]
     fn deliver(&mut self, channel: usize, event: SharedEvent) -> Next {
         let event = SharedEvent::unwrap_or_clone(event);
+        if self.signal.has_upstream() {
+            self.owed = match &event {
+                Event::EndOfData(_) => Some((channel as u32, Said::AllRecordsProcessed)),
+                event if event.data_type().blocks() => Some((channel as u32, Said::Resume)),
+                _ => None,
+            };
+        }
         let state = &mut self.channels[channel];
         if !state.end_of_data && (event.is_end() || matches!(event, Event::EndOfData(_))) {
             state.end_of_data = true;
@@ -270,6 +306,12 @@ impl InputGate {
     }
 }
 
+impl Drop for InputGate {
+    fn drop(&mut self) {
+        self.signal.gone();
+    }
+}
+
 impl Input for InputGate {
     fn channels(&self) -> usize {
         self.channels()
@@ -296,6 +338,9 @@ impl Input for InputGate {
 
     fn resume_consumption(&mut self, channel: usize) {
         let before = mem::replace(&mut self.channels[channel].consumption, Consumption::On);
+        if mem::take(&mut self.channels[channel].owes_resumption) {
+            self.signal.say(channel as u32, Said::Resume);
+        }
         if before == Consumption::Held {
             // Its token is ours, so it will not announce itself: whatever came meanwhile is found when its turn comes (M4).
             self.ready.push_back(channel as u32);

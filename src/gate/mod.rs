@@ -18,8 +18,10 @@ mod input;
 mod input_channel;
 mod input_gate;
 mod record_reader;
+mod valve;
 
 pub use in_flight::InFlight;
 pub use input::{AbortReason, BufferOrEvent, CheckpointEvent, GateError, Input, Next};
 pub use input_gate::InputGate;
 pub use record_reader::{ReadError, Record, RecordOrEvent, RecordReader};
+pub use valve::{Merged, StatusWatermarkValve};

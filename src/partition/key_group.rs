@@ -16,8 +16,8 @@ const UPPER_BOUND: u32 = 1 << 15;
 ///
 /// # Examples
 /// ```
-/// use forebay::partition::{KeyGroups, java_string_hash};
-/// assert_eq!(KeyGroups::new(4).channel(java_string_hash(b"UA")), 1); // as Flink's keyBy at parallelism 4
+/// use forebay::partition::{JavaHash, KeyGroups};
+/// assert_eq!(KeyGroups::new(4).channel("UA".java_hash_code()), 1); // as Flink's keyBy at parallelism 4
 /// ```
 ///
 /// # Source
@@ -26,6 +26,8 @@ const UPPER_BOUND: u32 = 1 << 15;
 pub struct KeyGroups {
     channels: u32,
     max_parallelism: u32,
+    /// The logarithm of `max_parallelism`, if that is a power of two: shifts in place of two divisions.
+    shift: Option<u32>,
 }
 
 impl KeyGroups {
@@ -48,21 +50,24 @@ impl KeyGroups {
     pub fn with_max_parallelism(channels: u32, max_parallelism: u32) -> Self {
         assert!(channels > 0, "no channels");
         assert!(channels <= max_parallelism, "{channels} channels for {max_parallelism} key groups");
-        Self { channels, max_parallelism }
+        let shift = max_parallelism.is_power_of_two().then(|| max_parallelism.ilog2());
+        Self { channels, max_parallelism, shift }
     }
 
     /// The key group of a key with this hash code, from 0 to one less than the maximum parallelism.
     #[must_use]
     #[inline]
     pub fn key_group(&self, hash_code: i32) -> u32 {
-        murmur(hash_code) % self.max_parallelism
+        let hash = murmur(hash_code);
+        if self.shift.is_some() { hash & (self.max_parallelism - 1) } else { hash % self.max_parallelism }
     }
 
     /// The channel of a key with this hash code, from 0 to one less than there are channels.
     #[must_use]
     #[inline]
     pub fn channel(&self, hash_code: i32) -> u32 {
-        (u64::from(self.key_group(hash_code)) * u64::from(self.channels) / u64::from(self.max_parallelism)) as u32
+        let share = u64::from(self.key_group(hash_code)) * u64::from(self.channels);
+        self.shift.map_or_else(|| share / u64::from(self.max_parallelism), |shift| share >> shift) as u32
     }
 }
 
@@ -81,78 +86,52 @@ fn murmur(code: i32) -> u32 {
     }
 }
 
-/// Java's `String.hashCode` of a text in UTF-8. Bytes that are no UTF-8 are hashed one by one instead, as by
-/// [`java_bytes_hash`].
-///
-/// # Examples
-/// ```
-/// use forebay::partition::java_string_hash;
-/// assert_eq!(java_string_hash(b"hello"), 99_162_322); // "hello".hashCode()
-/// ```
-#[must_use]
-pub fn java_string_hash(text: &[u8]) -> i32 {
-    if text.is_ascii() {
-        return text.iter().fold(0, |hash: i32, &byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte)));
-    }
-    match std::str::from_utf8(text) {
-        Ok(text) => text.encode_utf16().fold(0, |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit))),
-        Err(_) => java_bytes_hash(text),
-    }
-}
-
-/// Java's `Arrays.hashCode(byte[])`.
-///
-/// # Examples
-/// ```
-/// use forebay::partition::java_bytes_hash;
-/// assert_eq!(java_bytes_hash(&[1, 2]), 994); // Arrays.hashCode(new byte[] {1, 2})
-/// ```
-#[must_use]
-pub fn java_bytes_hash(bytes: &[u8]) -> i32 {
-    bytes.iter().fold(1, |hash: i32, &byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte as i8)))
-}
-
 #[cfg(all(test, not(forebay_loom)))]
 mod tests {
-    use super::*;
+    use super::{super::hash_code::JavaHash, *};
+
+    /// Printed by Flink 2.3, one a line: what kind, and its columns.
+    fn printed(kind: &str) -> impl Iterator<Item = Vec<&'static str>> {
+        let rows = include_str!("../../tests/data/flink/keygroups.txt").lines().filter(|line| !line.starts_with('#'));
+        let rows = rows.map(|line| line.split(" | ").collect::<Vec<_>>()).filter(move |row| row[0] == kind);
+        let rows: Vec<_> = rows.collect();
+        assert!(!rows.is_empty());
+        rows.into_iter()
+    }
 
     #[test]
     fn murmur_is_flinks() {
-        // Printed by Flink 2.3's MathUtils.murmurHash.
-        for (code, hash) in [
-            (0, 593_689_054),
-            (1, 68_075_478),
-            (-1, 1_982_413_648),
-            (65_536, 82_754_377),
-            (i32::MAX, 1_653_689_534),
-            (i32::MIN, 1_718_298_732),
-            (-987_654_321, 1_314_828_554),
-        ] {
-            assert_eq!(murmur(code), hash, "of {code}");
+        for row in printed("murmur") {
+            assert_eq!(murmur(row[1].parse().unwrap()), row[2].parse().unwrap(), "of {}", row[1]);
         }
     }
 
     #[test]
     fn keys_land_where_flink_puts_them() {
-        // Printed by Flink 2.3's KeyGroupRangeAssignment.
-        for (key, max, channels, group, channel) in [
-            ("UA", 128, 4, 37, 1),
-            ("UA", 128, 7, 37, 2),
-            ("UA", 32_768, 100, 26_277, 80),
-            ("UA", 256, 3, 165, 1),
-            ("AA", 128, 4, 118, 3),
-            ("AA", 32_768, 4, 24_950, 3),
-        ] {
-            let groups = KeyGroups::with_max_parallelism(channels, max);
-            let hash = java_string_hash(key.as_bytes());
-            assert_eq!((groups.key_group(hash), groups.channel(hash)), (group, channel), "{key} of {max}");
+        for row in printed("channel") {
+            let key = row[2];
+            let hash = match row[1] {
+                "String" => key.java_hash_code(),
+                "Integer" => key.parse::<i32>().unwrap().java_hash_code(),
+                "Long" => key.parse::<i64>().unwrap().java_hash_code(),
+                "Boolean" => key.parse::<bool>().unwrap().java_hash_code(),
+                "Double" => key.parse::<f64>().unwrap().java_hash_code(),
+                other => panic!("a key of type {other}"),
+            };
+            let numbers: Vec<i64> = row[3..].iter().map(|number| number.parse().unwrap()).collect();
+            let [hash_code, max, channels, group, channel] = numbers[..] else { panic!("{row:?}") };
+            assert_eq!(i64::from(hash), hash_code, "of {key}");
+            let groups = KeyGroups::with_max_parallelism(channels as u32, max as u32);
+            let assigned = (groups.key_group(hash), groups.channel(hash));
+            assert_eq!(assigned, (group as u32, channel as u32), "{key} of {max} at {channels}");
         }
     }
 
     #[test]
     fn the_default_number_of_groups_is_flinks() {
-        for (channels, groups) in [(1, 128), (128, 256), (200, 512), (1000, 2048), (20_000, 32_768), (32_768, 32_768)] {
-            assert_eq!(KeyGroups::new(channels).max_parallelism, groups, "for {channels}");
+        for row in printed("default-max") {
+            let groups = KeyGroups::new(row[1].parse().unwrap());
+            assert_eq!(groups.max_parallelism, row[2].parse().unwrap(), "for {}", row[1]);
         }
     }
 
@@ -164,13 +143,5 @@ mod tests {
             let hit: std::collections::BTreeSet<_> = (0..keys).map(|hash| groups.channel(hash)).collect();
             assert_eq!(hit.into_iter().collect::<Vec<_>>(), (0..channels).collect::<Vec<_>>());
         }
-    }
-
-    #[test]
-    fn text_outside_ascii_is_hashed_as_java_does() {
-        assert_eq!(java_string_hash("ä".as_bytes()), 0xE4);
-        assert_eq!(java_string_hash("😀".as_bytes()), 0xD83D * 31 + 0xDE00);
-        assert_eq!(java_string_hash(b"\xFF"), java_bytes_hash(b"\xFF"));
-        assert_eq!(java_bytes_hash(b"\xFF"), 31 - 1);
     }
 }

@@ -18,6 +18,7 @@
 
 mod emit;
 mod flush;
+mod hash_code;
 mod key_group;
 mod pieces;
 mod record_writer;
@@ -28,8 +29,12 @@ mod write_error;
 
 pub use emit::{Emit, Refused};
 pub use flush::{FlushPolicy, FlushTimer};
-pub use key_group::{KeyGroups, java_bytes_hash, java_string_hash};
+pub use hash_code::{JavaHash, java_bytes_hash, java_string_hash};
+pub use key_group::KeyGroups;
 pub use record_writer::RecordWriter;
 pub use result_partition::ResultPartition;
-pub use selector::{Broadcast, ChannelSelector, Forward, HashByKey, RoundRobin, Target};
+pub use selector::{
+    Broadcast, ChannelSelector, Channels, Forward, Global, HashByCode, HashByKey, LeastLoaded, Random, Rescale,
+    RoundRobin, Target,
+};
 pub use write_error::{TryEmitError, WriteError};

@@ -4,24 +4,41 @@
 //!
 //! ```text
 //!   │ 4 bytes: length n, big-endian │ n bytes: the record │ length │ record │ …
+//!                                     └─ a value, or a StreamElement: │ tag │ timestamp │ value │
 //! ```
 //!
 //! without padding and without a mark between buffers; a record, and the length itself, may be cut anywhere. A record
 //! may be empty.
 //!
 //! * [`SerializeRecord`] writes a value straight into the segment; [`DeserializeRecord`] reads one that borrows from it.
+//!   [Their docs](SerializeRecord#layouts) have the layout of every type.
+//! * [`StreamElement`] is what Flink's tasks send each other: records with timestamps, watermarks and the like.
 //! * [`SpanningReader`] finds the records in a sequence of buffers, and copies only those that span several.
 //!
 //! # Source
-//! Flink's `SpanningRecordSerializer` and `SpillingAdaptiveSpanningRecordDeserializer`.
+//! Flink's `SpanningRecordSerializer`, `SpillingAdaptiveSpanningRecordDeserializer`, `StreamElementSerializer`.
 #![forbid(unsafe_code)]
 
+mod error;
+mod fields;
+#[cfg(feature = "serde")]
+mod serde;
 mod serialize;
 mod spanning;
+mod stream_element;
+mod values;
 
-pub use serialize::{DecodeError, DeserializeRecord, SerializeRecord};
+#[cfg(feature = "serde")]
+pub use self::serde::{Serde, SerdeError};
+pub use error::DecodeError;
+pub use fields::Fields;
+pub use serialize::{DeserializeRecord, SerializeRecord};
 pub(crate) use spanning::whole_record;
 pub use spanning::{Found, RecordError, SpanningReader};
+pub use stream_element::{
+    InternalWatermark, LatencyMarker, RecordAttributes, StreamElement, StreamRecord, Watermark, WatermarkStatus,
+};
+pub use values::{NullableStringValue, Row, RowKind, StringValue};
 
 /// Bytes of the length that precedes each record.
 pub const LENGTH_BYTES: usize = 4;

@@ -1,11 +1,61 @@
 //! Values as the bytes of one record.
 
+use super::{DecodeError, Fields, LENGTH_BYTES, MAX_RECORD_BYTES};
+
 /// A value that can be written as one record.
 ///
-/// There are implementations for bytes, text, numbers (big-endian) and `bool`; a type of your own says how many bytes
-/// it takes and puts them where it is told, which is the segment itself if the record fits there.
+/// There are implementations for what is listed below; a type of your own says how many bytes it takes and puts them
+/// where it is told, which is the segment itself if the record fits there. Where the number of bytes is a constant, the
+/// compiler sees it, and a record costs its stores and one comparison.
+///
+/// # Layouts
+///
+/// A value is a *record* of its own, whose length is known from outside; or it is a *field*, with others behind it.
+///
+/// | type | as a record | as a field | Flink's serializer |
+/// |---|---|---|---|
+/// | integers, floats | big-endian; `usize` as `u64` | the same | Byte, Short, Int, Long, Float, Double |
+/// | `bool` | a byte, 0 or 1 | the same | Boolean |
+/// | `char` | its scalar value, as `u32` | the same | |
+/// | `[u8]`, `Vec<u8>` | the bytes | 4 bytes of length, the bytes | as a field: `BytePrimitiveArray` |
+/// | `str`, `String` | UTF-8 | 4 bytes of length, UTF-8 | |
+/// | [`StringValue`](super::StringValue) | see there | the same | String |
+/// | [`Row`](super::Row) | see there | the same | Row |
+/// | tuples of up to 12, `[T; N]` | their fields | the same | Tuple |
+/// | `[T]`, `Vec<T>` | 4 bytes of count, the fields | the same | List; primitive arrays |
+/// | `Option<T>` | a byte, 0 or 1, and `T` as a record | the byte, and `T` as a field | |
+/// | [`StreamElement`](super::StreamElement) | see there | 4 bytes of length, the record | `StreamElement` |
+/// | a type of yours | what it writes | 4 bytes of length, the record | |
+/// | `&T`, `Box<T>`, `Cow<T>` | as `T` | as `T` | |
+///
+/// (Bytes are the exception among slices; as a field they are laid out as any other slice. As a record of its own,
+/// what is needed for Flink's `BytePrimitiveArray` is a tuple of one: `(bytes,)`.)
 ///
 /// # Examples
+/// A type that is like a tuple, in ten lines:
+/// ```
+/// use forebay::record::{DecodeError, DeserializeRecord, SerializeRecord};
+/// struct Order<'a> { customer: &'a str, cents: u64 }
+///
+/// impl SerializeRecord for Order<'_> {
+///     fn serialized_len(&self) -> usize { (self.customer, self.cents).serialized_len() }
+///     fn serialize_into(&self, dst: &mut [u8]) { (self.customer, self.cents).serialize_into(dst); }
+/// }
+/// impl<'a> DeserializeRecord<'a> for Order<'a> {
+///     fn deserialize(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+///         let (customer, cents) = DeserializeRecord::deserialize(bytes)?;
+///         Ok(Self { customer, cents })
+///     }
+/// }
+///
+/// let mut bytes = vec![0; 15];
+/// Order { customer: "Ada", cents: 1250 }.serialize_into(&mut bytes);
+/// let order = Order::deserialize(&bytes)?;
+/// assert_eq!((order.customer, order.cents), ("Ada", 1250)); // the name is borrowed from the bytes
+/// assert_eq!(Order::deserialize(&bytes[..14]).err().unwrap().offset(), 7); // the number is cut short
+/// # Ok::<(), DecodeError>(())
+/// ```
+/// With a layout of its own:
 /// ```
 /// use forebay::record::{DecodeError, DeserializeRecord, SerializeRecord};
 /// struct Point { x: u32, y: u32 }
@@ -45,11 +95,48 @@ pub trait SerializeRecord {
     fn as_bytes(&self) -> Option<&[u8]> {
         None
     }
+
+    /// Bytes the value takes as a field, with others behind it. Unless told otherwise, a length of 4 bytes and the
+    /// record.
+    ///
+    /// Override it together with [`serialize_field`](Self::serialize_field) and
+    /// [`deserialize_field`](DeserializeRecord::deserialize_field) if the value itself shows where it ends.
+    #[inline]
+    fn field_len(&self) -> usize {
+        LENGTH_BYTES + self.serialized_len()
+    }
+
+    /// Writes the value as a field to the beginning of `dst`, which has at least [`field_len`](Self::field_len) bytes,
+    /// and returns how many it took.
+    ///
+    /// # Panics
+    /// If `dst` is too short, or the value larger than a length can say ([`MAX_RECORD_BYTES`]).
+    #[inline]
+    fn serialize_field(&self, dst: &mut [u8]) -> usize {
+        let len = self.serialized_len();
+        assert!(len <= MAX_RECORD_BYTES, "a field of {len} bytes");
+        let (length, body) = dst.split_at_mut(LENGTH_BYTES);
+        length.copy_from_slice(&(len as u32).to_be_bytes());
+        self.serialize_into(&mut body[..len]);
+        LENGTH_BYTES + len
+    }
+
+    /// Values that are bytes, as bytes. For `u8` alone.
+    #[doc(hidden)]
+    #[must_use]
+    #[inline]
+    fn slice_as_bytes(_: &[Self]) -> Option<&[u8]>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
 /// A value that can be read from the bytes of one record, and may borrow from them.
 ///
-/// See [`SerializeRecord`] for an example, and [`Record::deserialize`](crate::gate::Record::deserialize) for its use.
+/// See [`SerializeRecord`] for the layouts and an example, and
+/// [`Record::deserialize`](crate::gate::Record::deserialize) for its use.
 ///
 /// # Source
 /// Flink's `TypeSerializer.deserialize`.
@@ -58,205 +145,26 @@ pub trait DeserializeRecord<'a>: Sized {
     ///
     /// # Errors
     /// [`DecodeError`]: the bytes are no such value. An implementation must not panic on any bytes: they may come from
-    /// outside.
+    /// outside. Nor may it allocate for a length or count that it has only been told of.
     fn deserialize(bytes: &'a [u8]) -> Result<Self, DecodeError>;
-}
 
-/// Why a [`DeserializeRecord`] refused its bytes. The stream is sound: the next record can be read. See that writer and
-/// reader mean the same type.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The record has another length than the type.
-    #[error("a record of {len} bytes is no {kind}, which takes {expected}")]
-    Length {
-        /// The type that was asked for.
-        kind: &'static str,
-        /// Bytes it takes.
-        expected: usize,
-        /// Bytes of the record.
-        len: usize,
-    },
-    /// A byte has a value that the type has not.
-    #[error("byte {offset} of the record has the value {value}, which no {kind} has there")]
-    Value {
-        /// The type that was asked for.
-        kind: &'static str,
-        /// Offset in the record.
-        offset: usize,
-        /// The byte there.
-        value: u8,
-    },
-}
-
-impl<T: SerializeRecord + ?Sized> SerializeRecord for &T {
-    fn serialized_len(&self) -> usize {
-        (**self).serialized_len()
-    }
-
-    fn serialize_into(&self, dst: &mut [u8]) {
-        (**self).serialize_into(dst);
-    }
-
-    fn as_bytes(&self) -> Option<&[u8]> {
-        (**self).as_bytes()
-    }
-}
-
-macro_rules! bytes_like {
-    ($($ty:ty, $value:ident => $bytes:expr;)*) => {$(
-        /// The bytes as they are.
-        impl SerializeRecord for $ty {
-            #[inline]
-            fn serialized_len(&self) -> usize {
-                self.len()
-            }
-
-            #[inline]
-            fn serialize_into(&self, dst: &mut [u8]) {
-                let $value = self;
-                dst.copy_from_slice($bytes);
-            }
-
-            #[inline]
-            fn as_bytes(&self) -> Option<&[u8]> {
-                let $value = self;
-                Some($bytes)
-            }
-        }
-    )*};
-}
-
-bytes_like! {
-    [u8], value => value;
-    Vec<u8>, value => value;
-    str, value => value.as_bytes();
-    String, value => value.as_bytes();
-}
-
-impl<const N: usize> SerializeRecord for [u8; N] {
+    /// Reads the value from the beginning of what is left in `fields`, as
+    /// [`serialize_field`](SerializeRecord::serialize_field) wrote it.
+    ///
+    /// # Errors
+    /// As [`deserialize`](Self::deserialize), with offsets from the start of the whole record.
     #[inline]
-    fn serialized_len(&self) -> usize {
-        N
+    fn deserialize_field(fields: &mut Fields<'a>) -> Result<Self, DecodeError> {
+        let bytes = fields.take_prefixed()?;
+        let start = fields.position() - bytes.len();
+        Self::deserialize(bytes).map_err(|error| error.within(start))
     }
 
+    /// Values that are bytes, out of bytes. For `u8` alone.
+    #[doc(hidden)]
+    #[must_use]
     #[inline]
-    fn serialize_into(&self, dst: &mut [u8]) {
-        dst.copy_from_slice(self);
-    }
-
-    #[inline]
-    fn as_bytes(&self) -> Option<&[u8]> {
-        Some(self)
-    }
-}
-
-impl<'a> DeserializeRecord<'a> for &'a [u8] {
-    #[inline]
-    fn deserialize(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        Ok(bytes)
-    }
-}
-
-impl<'a> DeserializeRecord<'a> for &'a str {
-    #[inline]
-    fn deserialize(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        std::str::from_utf8(bytes).map_err(|error| DecodeError::Value {
-            kind: "UTF-8 text",
-            offset: error.valid_up_to(),
-            value: bytes[error.valid_up_to()],
-        })
-    }
-}
-
-macro_rules! numbers {
-    ($($ty:ty)*) => {$(
-        /// Big-endian, as Flink's serializer for the type.
-        impl SerializeRecord for $ty {
-            #[inline]
-            fn serialized_len(&self) -> usize {
-                size_of::<$ty>()
-            }
-
-            #[inline]
-            fn serialize_into(&self, dst: &mut [u8]) {
-                dst.copy_from_slice(&self.to_be_bytes());
-            }
-        }
-
-        impl<'a> DeserializeRecord<'a> for $ty {
-            #[inline]
-            fn deserialize(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-                bytes.try_into().map(Self::from_be_bytes).map_err(|_| DecodeError::Length {
-                    kind: stringify!($ty),
-                    expected: size_of::<$ty>(),
-                    len: bytes.len(),
-                })
-            }
-        }
-    )*};
-}
-
-numbers! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 f32 f64 }
-
-impl SerializeRecord for bool {
-    fn serialized_len(&self) -> usize {
-        1
-    }
-
-    fn serialize_into(&self, dst: &mut [u8]) {
-        dst.copy_from_slice(&[u8::from(*self)]);
-    }
-}
-
-impl<'a> DeserializeRecord<'a> for bool {
-    fn deserialize(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        match *bytes {
-            [0] => Ok(false),
-            [1] => Ok(true),
-            [value] => Err(DecodeError::Value { kind: "bool", offset: 0, value }),
-            _ => Err(DecodeError::Length { kind: "bool", expected: 1, len: bytes.len() }),
-        }
-    }
-}
-
-#[cfg(all(test, not(forebay_loom)))]
-mod tests {
-    use super::*;
-
-    fn round_trip<T>(value: &T)
-    where
-        T: SerializeRecord + for<'a> DeserializeRecord<'a> + PartialEq + std::fmt::Debug,
-    {
-        let mut bytes = vec![0xAA; value.serialized_len()];
-        value.serialize_into(&mut bytes);
-        assert_eq!(T::deserialize(&bytes).as_ref(), Ok(value));
-        bytes.push(0);
-        assert!(matches!(T::deserialize(&bytes), Err(DecodeError::Length { .. })), "{value:?} with a byte too many");
-    }
-
-    #[test]
-    fn numbers_come_back_and_a_wrong_length_is_refused() {
-        round_trip(&0xA5_u8);
-        round_trip(&-2_i16);
-        round_trip(&0x0102_0304_u32);
-        round_trip(&i64::MIN);
-        round_trip(&(u128::MAX / 3));
-        round_trip(&1.5e300_f64);
-        round_trip(&true);
-    }
-
-    #[test]
-    fn numbers_are_big_endian() {
-        let mut bytes = [0; 4];
-        0x0102_0304_i32.serialize_into(&mut bytes);
-        assert_eq!(bytes, [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn bad_values_say_where() {
-        assert_eq!(bool::deserialize(&[2]), Err(DecodeError::Value { kind: "bool", offset: 0, value: 2 }));
-        let error = <&str>::deserialize(b"ab\xFF").unwrap_err();
-        assert_eq!(error.to_string(), "byte 2 of the record has the value 255, which no UTF-8 text has there");
+    fn from_bytes(_: &'a [u8]) -> Option<Vec<Self>> {
+        None
     }
 }

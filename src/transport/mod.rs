@@ -4,5 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod in_process;
+#[cfg(feature = "net")]
+pub mod tcp;
 
 pub use in_process::in_process;

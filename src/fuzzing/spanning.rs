@@ -1,8 +1,6 @@
-//! The oracles of the fuzz targets in `fuzz/`. Not part of the interface.
-//!
-//! They live here so that they run on stable too: from property tests, and over the seeds that are checked in.
-#![forbid(unsafe_code)]
+//! Records out of buffers.
 
+use super::cut;
 use crate::record::{RecordError, SpanningReader};
 
 /// The largest record that the oracle accepts.
@@ -13,18 +11,9 @@ const MAX_RECORD: usize = 4096;
 /// # Panics
 /// If cutting the stream changes what is read from it: each cut must give the same records and the same end.
 pub fn spanning(input: &[u8]) {
-    let Some((&cuts, input)) = input.split_first() else { return };
-    let Some((cuts, stream)) = input.split_at_checked(usize::from(cuts)) else { return };
+    let Some((stream, pieces)) = cut(input) else { return };
     let whole = read([stream]);
-    let mut pieces = Vec::new();
-    let mut rest = stream;
-    for &cut in cuts {
-        let (piece, behind) = rest.split_at(usize::from(cut).min(rest.len()));
-        pieces.push(piece);
-        rest = behind;
-    }
-    pieces.push(rest);
-    assert_eq!(read(pieces), whole, "cut by {cuts:?}");
+    assert_eq!(read(pieces), whole, "cut");
     assert_eq!(read(stream.chunks(1)), whole, "byte by byte");
     if let (records, Ok(())) = &whole {
         let again: Vec<u8> =
@@ -33,7 +22,8 @@ pub fn spanning(input: &[u8]) {
     }
 }
 
-fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Result<(), RecordError>) {
+/// Every record, and how the stream ended.
+pub(super) fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Result<(), RecordError>) {
     let mut reader = SpanningReader::new(MAX_RECORD);
     let mut records = Vec::new();
     for piece in pieces {

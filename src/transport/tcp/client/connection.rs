@@ -1,0 +1,147 @@
+//! One connection: the session, and the link it goes over.
+
+use std::{
+    io::{self, IoSlice},
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{
+    error::Failure,
+    session::{OpenGate, Session},
+};
+use crate::{
+    channel::Said,
+    transport::tcp::{
+        link::Link,
+        traffic::{Counter, Traffic},
+    },
+};
+
+/// What reaches a connection from the side.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Open its channels.
+    Open(Box<OpenGate>),
+    /// A gate says something to the writer of one of its channels.
+    Said(u64, u32, Said),
+    /// A gate is gone.
+    Gone(u64),
+}
+
+/// See the [module](self). Polled by its task, or by a test.
+#[derive(Debug)]
+pub(super) struct Connection<L> {
+    link: L,
+    pub(super) session: Session,
+    commands: UnboundedReceiver<Command>,
+    /// Nobody can send commands any more.
+    abandoned: bool,
+    /// Something was written since the link was flushed.
+    unflushed: bool,
+    counter: Arc<Counter>,
+    counted: Traffic,
+}
+
+impl<L: Link> Connection<L> {
+    pub(super) fn new(link: L, session: Session, commands: UnboundedReceiver<Command>, counter: Arc<Counter>) -> Self {
+        let counted = Traffic::default();
+        Self { link, session, commands, abandoned: false, unflushed: false, counter, counted }
+    }
+
+    /// Reads and writes as much as goes. Ready when the connection has ended: in order, or by a failure, which the channels
+    /// have then been told of.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), Failure>> {
+        let end = self.poll_inner(context, now);
+        self.counter.add(&mut self.counted, self.session.inlet.traffic);
+        let end = ready!(end);
+        if let Err(failure) = &end {
+            self.session.fail(failure);
+        }
+        Poll::Ready(end)
+    }
+
+    fn poll_inner(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), Failure>> {
+        loop {
+            self.take_commands(context);
+            if self.abandoned && self.session.out().is_empty() {
+                let _ = ready!(self.link.poll_flush(context));
+                let _ = ready!(self.link.poll_close(context)); // it is over either way
+                return Poll::Ready(Ok(()));
+            }
+            let read = self.poll_read(context, now)?;
+            self.session.grant(context);
+            self.poll_write(context)?;
+            if read.is_pending() && !(self.abandoned && self.session.out().is_empty()) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn take_commands(&mut self, context: &mut Context<'_>) {
+        while !self.abandoned
+            && let Poll::Ready(command) = self.commands.poll_recv(context)
+        {
+            match command {
+                Some(Command::Open(gate)) => self.session.open(*gate),
+                Some(Command::Said(gate, nth, said)) => self.session.said(gate, nth, said),
+                Some(Command::Gone(gate)) => self.session.gone(gate),
+                None => {
+                    self.abandoned = true;
+                    self.session.fail(&Failure::ShutDown);
+                    self.session.close();
+                }
+            }
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>, now: Instant) -> Result<Poll<()>, Failure> {
+        let link = &mut self.link;
+        match self.session.inlet.with_parts(|parts| link.poll_read(context, parts)) {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Err(error)) => Err(Failure::Lost(Arc::new(error))),
+            Poll::Ready(Ok(0)) => Err(Failure::Closed),
+            Poll::Ready(Ok(bytes)) => self.session.arrived(bytes, now).map(Poll::Ready),
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        let lost = |error| Failure::Lost(Arc::new(error));
+        while !self.session.out().is_empty() {
+            match self.link.poll_write(context, &[IoSlice::new(self.session.out())]) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0)) => return Err(lost(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(written) => self.session.advance(written.map_err(lost)?),
+            }
+            self.unflushed = true;
+        }
+        if self.unflushed
+            && let Poll::Ready(flushed) = self.link.poll_flush(context)
+        {
+            flushed.map_err(lost)?;
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+}
+
+/// Polls `connection` until it has ended, and minds the time.
+pub(super) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), Failure> {
+    let mut sleep = pin!(tokio::time::sleep_until(Instant::now().into()));
+    std::future::poll_fn(|context| {
+        loop {
+            if let Poll::Ready(end) = connection.poll(context, Instant::now()) {
+                return Poll::Ready(end);
+            }
+            let Some(deadline) = connection.session.deadline() else { return Poll::Pending };
+            sleep.as_mut().reset(deadline.into());
+            ready!(sleep.as_mut().poll(context));
+            connection.session.expire(Instant::now());
+        }
+    })
+    .await
+}

@@ -1,0 +1,118 @@
+//! Why a channel from another host failed.
+#![allow(clippy::disallowed_types, reason = "errors are immutable: loom has nothing to see in their `Arc`s")]
+
+use std::{io, sync::Arc, time::Duration};
+
+use crate::{
+    pool::PoolError,
+    wire::{DecodeError, DecompressError, ResultPartitionId},
+};
+
+/// A channel from another host that ended before its time: found as the cause in
+/// [`GateError::ProducerFailed`](crate::gate::GateError::ProducerFailed). What came before has been delivered.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("subpartition {subpartition} of partition {partition} at {peer}, before buffer {sequence}: {failure}")]
+#[non_exhaustive]
+pub struct ChannelError {
+    /// The peer, as it was named.
+    pub peer: Arc<str>,
+    /// The partition.
+    pub partition: ResultPartitionId,
+    /// Which of its subpartitions.
+    pub subpartition: u32,
+    /// The number of the buffer or event that would have been next.
+    pub sequence: u32,
+    /// What happened.
+    #[source]
+    pub failure: Failure,
+}
+
+/// What happened to a channel, or to the connection under it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The peer can not be reached. See whether it runs, and whether a firewall is between.
+    #[error("cannot connect, {attempts} attempts: {source}")]
+    Connect {
+        /// How often it was tried.
+        attempts: u32,
+        /// What the system said last.
+        source: Arc<io::Error>,
+    },
+    /// The handshake of TLS failed: the peer speaks no TLS, or one side does not trust the other's certificate.
+    #[error("TLS: {0}")]
+    Tls(Arc<io::Error>),
+    /// The peer closed the connection, or went away. Its own log says why.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The connection is lost: the system's error says how.
+    #[error("the connection is lost: {0}")]
+    Lost(Arc<io::Error>),
+    /// What came is not the protocol. See what listens on that port.
+    #[error("the peer does not speak the protocol: {0}")]
+    Decode(#[from] DecodeError),
+    /// A buffer is missing, or came twice: the peer is at fault.
+    #[error("buffer {found} came")]
+    Sequence {
+        /// The number that came.
+        found: u32,
+    },
+    /// More was sent than there was credit for: the peer is at fault.
+    #[error("data came without credit")]
+    NoCredit,
+    /// Data are larger than a segment. Give both sides segments of one size.
+    #[error("{size} bytes of data came, and a segment has {segment}: give both sides segments of one size")]
+    TooLarge {
+        /// Bytes that came.
+        size: usize,
+        /// Bytes of a segment.
+        segment: usize,
+    },
+    /// Data came compressed. Tell the gate by which codec, as the peer is configured: it is not on the wire.
+    #[error("compressed data came, and the gate was told of no codec")]
+    Compressed,
+    /// Data could not be decompressed: they are damaged, or of another codec than the gate was told of.
+    #[error(transparent)]
+    Decompress(DecompressError),
+    /// An event makes no sense.
+    #[error("an event can not be read: {0}")]
+    Event(DecodeError),
+    /// The partition did not appear. See whether its producer runs, and whether the id is right.
+    #[error("there was no such partition within {waited:?}")]
+    NotFound {
+        /// How long it was asked for.
+        waited: Duration,
+    },
+    /// The producer, or its host, failed and said why.
+    #[error("the peer says: {message} ({class})")]
+    Remote {
+        /// The exception's class, as Flink names it.
+        class: String,
+        /// Its text.
+        message: String,
+    },
+    /// The client was dropped.
+    #[error("this side has shut down")]
+    ShutDown,
+}
+
+/// Why a gate could not be made. Nothing was requested.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The segments that would be set aside can not be had.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// No exclusive segments and no floating ones: nothing could ever arrive. Set one of them.
+    #[error("a gate without exclusive and without floating segments could receive nothing")]
+    NoSegments,
+    /// The codec is not built in: build with the feature `compression`.
+    #[error(transparent)]
+    Codec(#[from] DecompressError),
+    /// There is nothing to read.
+    #[error("a gate needs at least one channel")]
+    NoChannels,
+    /// The client's network thread has ended, which only a panic of it can have brought about.
+    #[error("the network thread has ended")]
+    Ended,
+}

@@ -1,0 +1,48 @@
+//! What a peer can make this side hold, and how long it can make it wait.
+
+use std::time::Duration;
+
+use crate::wire::Limits;
+
+/// What a server holds against peers that are hostile, broken or slow. Each limit closes the connection of whoever goes
+/// over it, or refuses the one request, and leaves the others alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerLimits {
+    /// Connections at a time; one over it is closed as it comes. 1,024 unless set.
+    pub connections: u32,
+    /// Channels that one connection has open or waits for. 16,384 unless set; each takes 4 bytes whether used or not.
+    pub requests: u32,
+    /// Bytes of a task event. 64 KiB unless set.
+    pub task_event: u32,
+    /// How long a new connection may take to its first partition request, TLS included. 10 s unless set.
+    pub first_request: Duration,
+    /// How long a message may take from its first byte to its last. 10 s unless set.
+    pub message: Duration,
+    /// How long a peer may take nothing of what is written to it. 60 s unless set. Back pressure is no reason for it: what
+    /// is written has credit, so the peer has said that it has room.
+    pub stalled_write: Duration,
+    /// How long a request waits for a partition that is not there. 10 s unless set, as Flink's.
+    pub partition_wait: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            requests: 16 * 1024,
+            task_event: 64 * 1024,
+            first_request: Duration::from_secs(10),
+            message: Duration::from_secs(10),
+            stalled_write: Duration::from_secs(60),
+            partition_wait: Duration::from_secs(10),
+        }
+    }
+}
+
+impl ServerLimits {
+    /// Those of the codec.
+    pub(super) fn wire(&self) -> Limits {
+        Limits { event: self.task_event, ..Limits::default() }
+    }
+}

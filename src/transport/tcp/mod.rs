@@ -1,0 +1,21 @@
+//! Partitions and gates across hosts, over TCP, by Flink's own protocol.
+#![allow(
+    clippy::disallowed_types,
+    reason = "the threads of tokio are not loom's; what is shared with tasks is `channel`"
+)]
+
+mod client;
+mod events;
+mod limits;
+mod link;
+mod options;
+mod outbox;
+mod server;
+mod threads;
+mod traffic;
+
+pub use client::{ChannelError, Client, ClientBuilder, Failure, GateOptions, OpenError, RemotePartition};
+pub use limits::ServerLimits;
+pub use options::TcpOptions;
+pub use server::{AlreadyServed, ConnectionError, ServedPartition, Server, ServerBuilder, StartError};
+pub use traffic::Traffic;

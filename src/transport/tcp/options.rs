@@ -1,0 +1,45 @@
+//! What is asked of the system for each connection.
+
+use std::{io, time::Duration};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+/// Settings of the sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpOptions {
+    /// Sends small frames at once rather than wait for more (`TCP_NODELAY`). On unless set.
+    pub nodelay: bool,
+    /// Asks a peer that is silent for so long whether it is there (`SO_KEEPALIVE`): a host that is gone without a word is
+    /// found so. 60 s unless set; `None` never asks.
+    pub keepalive: Option<Duration>,
+    /// Bytes that may be on their way out (`SO_SNDBUF`). The system's choice unless set.
+    pub send_buffer: Option<usize>,
+    /// Bytes that may have come and not been read (`SO_RCVBUF`). The system's choice unless set.
+    pub receive_buffer: Option<usize>,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self { nodelay: true, keepalive: Some(Duration::from_secs(60)), send_buffer: None, receive_buffer: None }
+    }
+}
+
+impl TcpOptions {
+    /// Sets them on `stream`.
+    pub(super) fn apply(&self, stream: &TcpStream) -> io::Result<()> {
+        let socket = SockRef::from(stream);
+        socket.set_tcp_nodelay(self.nodelay)?;
+        if let Some(time) = self.keepalive {
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time))?;
+        }
+        if let Some(bytes) = self.send_buffer {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        Ok(())
+    }
+}

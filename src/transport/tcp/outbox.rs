@@ -1,0 +1,107 @@
+//! What is on its way out: headers and, behind each, bytes that stay in their segment.
+
+use std::{collections::VecDeque, io::IoSlice};
+
+use crate::{buffer::Buffer, wire::BUFFER_HEADER_BYTES};
+
+/// Frames in one write; two pieces of memory each. 1024 pieces is what a system takes at least.
+const MOST_FRAMES: usize = 32;
+/// Once so much waits, no more frames are made: more would only hold segments, and make a late credit later.
+const ENOUGH_BYTES: usize = 512 * 1024;
+
+/// What follows a header.
+#[derive(Debug)]
+enum Body {
+    Segment(Buffer),
+    Bytes(Box<[u8]>),
+}
+
+impl Body {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Segment(buffer) => buffer,
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Frame {
+    /// Empty for a message that is all body.
+    head: [u8; BUFFER_HEADER_BYTES],
+    head_len: usize,
+    body: Body,
+}
+
+/// Frames that are not written yet, the first perhaps in part.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    frames: VecDeque<Frame>,
+    /// Bytes of the first frame that are written.
+    written: usize,
+    /// Bytes that are not written.
+    waiting: usize,
+}
+
+impl Outbox {
+    /// Adds a header with the segment behind it.
+    pub(super) fn push_buffer(&mut self, head: [u8; BUFFER_HEADER_BYTES], buffer: Buffer) {
+        self.push(head, BUFFER_HEADER_BYTES, Body::Segment(buffer));
+    }
+
+    /// Adds a header with an event behind it.
+    pub(super) fn push_event(&mut self, head: [u8; BUFFER_HEADER_BYTES], event: Box<[u8]>) {
+        self.push(head, BUFFER_HEADER_BYTES, Body::Bytes(event));
+    }
+
+    /// Adds a message that is whole.
+    pub(super) fn push_bytes(&mut self, message: Box<[u8]>) {
+        self.push([0; BUFFER_HEADER_BYTES], 0, Body::Bytes(message));
+    }
+
+    fn push(&mut self, head: [u8; BUFFER_HEADER_BYTES], head_len: usize, body: Body) {
+        self.waiting += head_len + body.bytes().len();
+        self.frames.push_back(Frame { head, head_len, body });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Whether as much waits as is worth one write.
+    pub(super) fn is_full(&self) -> bool {
+        self.frames.len() >= MOST_FRAMES || self.waiting >= ENOUGH_BYTES
+    }
+
+    /// Hands the pieces of memory that are to be written next to `write`.
+    pub(super) fn with_parts<R>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+        let mut parts = [IoSlice::new(&[]); 2 * MOST_FRAMES];
+        let mut skip = self.written;
+        let mut len = 0;
+        for frame in self.frames.iter().take(MOST_FRAMES) {
+            for piece in [&frame.head[..frame.head_len], frame.body.bytes()] {
+                let skipped = skip.min(piece.len());
+                skip -= skipped;
+                if skipped < piece.len() {
+                    parts[len] = IoSlice::new(&piece[skipped..]);
+                    len += 1;
+                }
+            }
+        }
+        write(&parts[..len])
+    }
+
+    /// Says that `bytes` were written: the segments of whole frames go home.
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.waiting -= bytes;
+        self.written += bytes;
+        while let Some(frame) = self.frames.front() {
+            let len = frame.head_len + frame.body.bytes().len();
+            if self.written < len {
+                return;
+            }
+            self.written -= len;
+            self.frames.pop_front();
+        }
+    }
+}

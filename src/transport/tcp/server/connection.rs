@@ -1,0 +1,225 @@
+//! One connection: the session, and the link it goes over.
+
+use std::{
+    io::{self, IoSliceMut},
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{error::ConnectionError, registry::Delivery, session::Session};
+use crate::transport::tcp::{
+    limits::ServerLimits,
+    link::Link,
+    traffic::{Counter, Traffic},
+};
+
+/// Requests are small: many of them fit.
+const STAGE: usize = 8 * 1024;
+
+/// See the [module](self). Polled by its task, or by a test.
+#[derive(Debug)]
+pub(super) struct Connection<L> {
+    link: L,
+    pub(super) session: Session,
+    stage: Box<[u8]>,
+    deliveries: UnboundedReceiver<Delivery>,
+    limits: ServerLimits,
+    /// Since when there has been no request.
+    started: Instant,
+    /// Since when there has been a part of a message, and no more.
+    partial: Option<Instant>,
+    /// Since when something has waited to be written, and nothing was.
+    stalled: Option<Instant>,
+    /// Write what there is, then end with this.
+    last: Option<Result<(), ConnectionError>>,
+    /// Send all there is, then end.
+    shutdown: bool,
+    written_to_link: bool,
+    counter: Arc<Counter>,
+    counted: Traffic,
+}
+
+impl<L: Link> Connection<L> {
+    pub(super) fn new(
+        link: L,
+        session: Session,
+        deliveries: UnboundedReceiver<Delivery>,
+        limits: ServerLimits,
+        counter: Arc<Counter>,
+        started: Instant,
+    ) -> Self {
+        Self {
+            link,
+            session,
+            stage: vec![0; STAGE].into_boxed_slice(),
+            deliveries,
+            limits,
+            started,
+            partial: None,
+            stalled: None,
+            last: None,
+            shutdown: false,
+            written_to_link: false,
+            counter,
+            counted: Traffic::default(),
+        }
+    }
+
+    /// Reads and writes as much as goes. Ready when the connection has ended.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ConnectionError>> {
+        let end = self.poll_inner(context, now);
+        self.counter.add(&mut self.counted, self.session.traffic);
+        end
+    }
+
+    fn poll_inner(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ConnectionError>> {
+        loop {
+            self.take_deliveries(context);
+            let read = self.poll_read(context, now)?;
+            if self.session.is_closed() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.last.is_none() {
+                self.session.fill();
+            }
+            let written = self.poll_write(context, now)?;
+            if self.session.out.is_empty() {
+                ready!(self.poll_flush(context))?;
+                if self.last.is_none() && self.shutdown && self.session.has_sent_all() {
+                    self.last = Some(Ok(()));
+                }
+                if self.last.is_some() {
+                    let _ = ready!(self.link.poll_close(context)); // it is over either way
+                    return Poll::Ready(self.last.take().unwrap_or(Ok(())));
+                }
+                // Nothing to write, so an announcement is what there may be next (M4).
+                if read.is_pending() && self.session.park(context.waker()) {
+                    return Poll::Pending;
+                }
+            } else if read.is_pending() && written.is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn take_deliveries(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(Some(delivery)) = self.deliveries.poll_recv(context) {
+            match delivery {
+                Delivery::Partition(request, receiver, partition) => {
+                    self.session.deliver(request, receiver, &partition);
+                }
+                Delivery::Refusal(request, refusal) => self.session.deliver_refusal(&request, &refusal),
+                Delivery::Shutdown => self.shutdown = true,
+            }
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>, now: Instant) -> Result<Poll<()>, ConnectionError> {
+        if self.last.is_some() {
+            return Ok(Poll::Pending); // only to write what is left
+        }
+        let read = match self.link.poll_read(context, &mut [IoSliceMut::new(&mut self.stage)]) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(read) => read.map_err(ConnectionError::Read)?,
+        };
+        if read == 0 {
+            if self.session.channels() == 0 && self.session.is_between_messages() {
+                self.last = Some(Ok(()));
+                return Ok(Poll::Pending);
+            }
+            return Err(ConnectionError::ClosedByPeer { channels: self.session.channels() });
+        }
+        if let Err(error) = self.session.receive(&self.stage[..read], now) {
+            self.last = Some(Err(ConnectionError::Decode(error)));
+        }
+        let partial = !self.session.is_between_messages();
+        self.partial = partial.then(|| self.partial.unwrap_or(now));
+        Ok(Poll::Ready(()))
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, now: Instant) -> Result<Poll<()>, ConnectionError> {
+        while !self.session.out.is_empty() {
+            let link = &mut self.link;
+            match self.session.out.with_parts(|parts| link.poll_write(context, parts)) {
+                Poll::Pending => {
+                    self.stalled.get_or_insert(now);
+                    return Ok(Poll::Pending);
+                }
+                Poll::Ready(Ok(0)) => return Err(ConnectionError::Write(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(written) => self.session.out.advance(written.map_err(ConnectionError::Write)?),
+            }
+            self.session.traffic.calls += 1;
+            self.stalled = None;
+            self.written_to_link = true;
+            if self.last.is_none() {
+                self.session.fill();
+            }
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        if self.written_to_link {
+            ready!(self.link.poll_flush(context)).map_err(ConnectionError::Write)?;
+            self.written_to_link = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// When [`expire`](Self::expire) is to be called next.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        let first = (!self.session.has_requested()).then(|| self.started + self.limits.first_request);
+        let message = self.partial.map(|since| since + self.limits.message);
+        let write = self.stalled.map(|since| since + self.limits.stalled_write);
+        [first, message, write, self.session.deadline()].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    ///
+    /// # Errors
+    /// The peer has overdrawn its time.
+    pub(super) fn expire(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        self.session.expire(now);
+        let limits = &self.limits;
+        let over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+        if !self.session.has_requested() && over(self.started, limits.first_request) {
+            return Err(ConnectionError::NoRequest { limit: limits.first_request });
+        }
+        if self.partial.is_some_and(|since| over(since, limits.message)) {
+            return Err(ConnectionError::SlowMessage { limit: limits.message });
+        }
+        if self.stalled.is_some_and(|since| over(since, limits.stalled_write)) {
+            return Err(ConnectionError::StalledWrite { limit: limits.stalled_write });
+        }
+        Ok(())
+    }
+}
+
+/// Polls `connection` until it has ended, and minds the time.
+pub(super) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), ConnectionError> {
+    let mut sleep = pin!(tokio::time::sleep_until(Instant::now().into()));
+    let mut asleep_until: Option<Instant> = None;
+    std::future::poll_fn(|context| {
+        loop {
+            if let Poll::Ready(end) = connection.poll(context, Instant::now()) {
+                return Poll::Ready(end);
+            }
+            let Some(deadline) = connection.deadline() else { return Poll::Pending };
+            // A deadline that moves away is looked at when the nearer one comes: no timer is set for each write.
+            if asleep_until.is_none_or(|until| deadline < until) {
+                sleep.as_mut().reset(deadline.into());
+                asleep_until = Some(deadline);
+            }
+            ready!(sleep.as_mut().poll(context));
+            asleep_until = None;
+            if let Err(error) = connection.expire(Instant::now()) {
+                return Poll::Ready(Err(error));
+            }
+        }
+    })
+    .await
+}

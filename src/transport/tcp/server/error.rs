@@ -1,0 +1,100 @@
+//! Why a request is refused, or a server does not start.
+
+use std::{io, time::Duration};
+
+use crate::{
+    channel::Cause,
+    wire::{DecodeError, EncodeError, InputChannelId},
+};
+
+/// What the peer is told.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("this is no message of a consumer of Flink {version}: {0}", version = crate::wire::FLINK_VERSION)]
+    Decode(DecodeError),
+    #[error("{message} for receiver {receiver}, which is not open")]
+    UnknownReceiver { receiver: InputChannelId, message: &'static str },
+    #[error("ResumeConsumption for receiver {receiver}, which should be blocked by checkpoint, and is not")]
+    NotBlocked { receiver: InputChannelId },
+    #[error("more than {limit} requests are open on this connection")]
+    TooManyRequests { limit: u32 },
+    #[error("receiver {receiver} is in use on this connection")]
+    ReceiverTaken { receiver: InputChannelId },
+    #[error("several subpartitions in one request: this partition is pipelined")]
+    SeveralSubpartitions,
+    #[error("subpartition {index} of {subpartitions}")]
+    NoSuchSubpartition { index: u32, subpartitions: usize },
+    #[error("subpartition {index} is being consumed already")]
+    SubpartitionTaken { index: u32 },
+    #[error("more than {limit} task events wait for the producer")]
+    TooManyEvents { limit: usize },
+    #[error("an event has no form on the wire: {0}")]
+    Encode(EncodeError),
+    #[error("the producer failed: {0}")]
+    ProducerFailed(Cause),
+}
+
+/// Why a connection ended before its peer was done. The other connections go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The peer closed the connection, or went away, with channels open. Their producers have been told.
+    #[error("the peer closed the connection with {channels} channels open")]
+    ClosedByPeer {
+        /// How many.
+        channels: usize,
+    },
+    /// The system could not read from the peer: it is gone.
+    #[error("cannot read from the peer: {0}")]
+    Read(#[source] io::Error),
+    /// The system could not write to the peer: it is gone.
+    #[error("cannot write to the peer: {0}")]
+    Write(#[source] io::Error),
+    /// What came is not the protocol. See what connects to this port.
+    #[error("the peer does not speak the protocol: {0}")]
+    Decode(#[from] DecodeError),
+    /// The handshake of TLS failed: the peer does not speak it, or has no certificate that this side trusts.
+    #[error("TLS: {0}")]
+    Tls(#[source] io::Error),
+    /// The peer asked for nothing.
+    #[error("no partition request within {limit:?}")]
+    NoRequest {
+        /// The limit it is over.
+        limit: Duration,
+    },
+    /// The peer began a message and did not end it.
+    #[error("a message was not complete within {limit:?}")]
+    SlowMessage {
+        /// The limit it is over.
+        limit: Duration,
+    },
+    /// The peer took nothing of what was written to it.
+    #[error("the peer took nothing for {limit:?}, although it had granted credit")]
+    StalledWrite {
+        /// The limit it is over.
+        limit: Duration,
+    },
+    /// There were too many connections already.
+    #[error("more than {limit} connections")]
+    TooManyConnections {
+        /// The limit it is over.
+        limit: u32,
+    },
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address can not be listened on: take another, or see who has it.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system refuses a thread, or what a runtime takes: end some programs, or raise the limits.
+    #[error("cannot start a network thread: {0}")]
+    Thread(#[source] io::Error),
+}

@@ -1,0 +1,376 @@
+//! The producer's side: partitions that other hosts read.
+//!
+//! ```text
+//!  writer's thread                      network thread (one of a few, each with a runtime of its own)
+//!  RecordWriter ─▶ Sender ═ queue ═▶ Receiver ─▶ Readers ─▶ Outbox ═ writev ═▶ socket
+//!                       └─ announce ─▶ Signal ──▶ (the connection's task, woken once)
+//! ```
+//!
+//! A connection's task owns all it needs; what it shares with a writer is the channel between them, as in one process.
+
+mod connection;
+mod error;
+mod readers;
+mod registry;
+mod session;
+
+use std::{
+    fmt,
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{net::TcpStream, task::AbortHandle};
+
+pub use error::{ConnectionError, StartError};
+pub use registry::AlreadyServed;
+
+use self::{
+    connection::{Connection, run},
+    registry::{Delivery, PartitionState, Registry, Waiter},
+    session::Session,
+};
+use super::{
+    limits::ServerLimits,
+    options::TcpOptions,
+    threads::Threads,
+    traffic::{Counter, Traffic},
+};
+use crate::{channel::channel_for_later, partition::ResultPartition, pool::LocalBufferPool, wire::ResultPartitionId};
+
+/// Hears of each connection that ended, with its peer and why.
+type Observer = Arc<dyn Fn(SocketAddr, Result<(), &ConnectionError>) + Send + Sync>;
+
+/// Serves partitions to consumers on other hosts, forebay's or Flink's.
+///
+/// Network threads of its own do the work; nothing here needs an async runtime. Dropping it closes all connections at
+/// once; [`shutdown`](Self::shutdown) lets them end first.
+///
+/// # Examples
+/// ```
+/// use forebay::{
+///     gate::RecordReader,
+///     partition::{Forward, RecordWriter},
+///     pool::NetworkBufferPool,
+///     transport::tcp::{Client, GateOptions, RemotePartition, Server},
+///     wire::ResultPartitionId,
+/// };
+/// let pool = NetworkBufferPool::builder().segments(32).build()?;
+/// let id = ResultPartitionId::from_bytes([7; 60]);
+///
+/// let server = Server::builder().start("127.0.0.1:0")?;
+/// let producer = pool.local_pool("producer").required(1).maximum(8).build()?;
+/// let (partition, served) = server.serve(id, producer, 1)?;
+/// let writing = std::thread::spawn(move || {
+///     let mut writer = RecordWriter::new(partition, Forward);
+///     writer.emit("across hosts").unwrap();
+///     writer.close();
+/// });
+///
+/// let client = Client::builder().start()?;
+/// let remote = RemotePartition::new(server.local_addr().to_string(), id, 0);
+/// let mut reader = RecordReader::new(client.gate(&pool, &GateOptions::default(), &[remote])?, 1024);
+/// assert_eq!(reader.next()?.unwrap().bytes(), b"across hosts");
+/// assert!(reader.next()?.is_none());
+/// writing.join().unwrap();
+/// assert!(served.wait_released(std::time::Duration::from_secs(10)), "its consumer is done");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Source
+/// Flink's `NettyServer`, `PartitionRequestServerHandler` and `PartitionRequestQueue`.
+pub struct Server {
+    local_addr: SocketAddr,
+    registry: Arc<Registry>,
+    shared: Arc<Shared>,
+    accepting: AbortHandle,
+    /// Dropped last: its tasks end with it.
+    _threads: Threads,
+}
+
+/// What the connections of a server share. None of it is touched for a buffer.
+struct Shared {
+    options: TcpOptions,
+    limits: ServerLimits,
+    observer: Option<Observer>,
+    connections: Mutex<Vec<Waiter>>,
+    /// There is one connection less.
+    ended: Condvar,
+    next: AtomicU64,
+    refused: AtomicU64,
+    sent: Arc<Counter>,
+}
+
+/// Settings of a [`Server`].
+#[must_use = "call `start`"]
+pub struct ServerBuilder {
+    options: TcpOptions,
+    limits: ServerLimits,
+    threads: usize,
+    observer: Option<Observer>,
+}
+
+impl ServerBuilder {
+    /// What is asked of the system for each connection.
+    pub fn options(mut self, options: TcpOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// What it holds against hostile, broken and slow peers.
+    pub fn limits(mut self, limits: ServerLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Network threads, among which connections are dealt out; at least 1, which is what it is unless set.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Calls `observer` for each connection that ended, on a network thread: for logs. It must not block.
+    pub fn observer(
+        mut self,
+        observer: impl Fn(SocketAddr, Result<(), &ConnectionError>) + Send + Sync + 'static,
+    ) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Listens on `address`, port 0 for any, and starts the threads. Blocking, on the system.
+    ///
+    /// # Errors
+    /// [`StartError`]: the address can not be listened on, or the system refuses threads.
+    pub fn start(self, address: impl ToSocketAddrs + fmt::Display) -> Result<Server, StartError> {
+        let listen = |source| StartError::Listen { address: address.to_string(), source };
+        let listener = TcpListener::bind(&address).map_err(listen)?;
+        listener.set_nonblocking(true).map_err(listen)?;
+        let local_addr = listener.local_addr().map_err(listen)?;
+        let threads = Threads::start("forebay-server", self.threads).map_err(StartError::Thread)?;
+        let registry = Arc::new(Registry::default());
+        let shared = Arc::new(Shared {
+            options: self.options,
+            limits: self.limits,
+            observer: self.observer,
+            connections: Mutex::default(),
+            ended: Condvar::new(),
+            next: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            sent: Arc::default(),
+        });
+        let accepting = accept(listener, threads.handles(), registry.clone(), shared.clone());
+        let accepting = threads.spawn(0, accepting);
+        Ok(Server { local_addr, registry, shared, accepting, _threads: threads })
+    }
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("options", &self.options)
+            .field("limits", &self.limits)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// The settings to start from.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder { options: TcpOptions::default(), limits: ServerLimits::default(), threads: 1, observer: None }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Makes a partition and serves it under `id`; consumers that have asked for it already get it now. Write to the one,
+    /// and keep the other to hear what consumers say; dropping that makes no difference to them.
+    ///
+    /// `pool` needs as many required segments as there are subpartitions. Control plane: takes the registry's lock.
+    ///
+    /// # Errors
+    /// [`AlreadyServed`]: choose another id, or [remove](ServedPartition::remove) the earlier one.
+    pub fn serve(
+        &self,
+        id: ResultPartitionId,
+        pool: LocalBufferPool,
+        subpartitions: usize,
+    ) -> Result<(ResultPartition, ServedPartition), AlreadyServed> {
+        let (senders, receivers) = (0..subpartitions).map(|_| channel_for_later()).unzip();
+        let partition = ResultPartition::new(pool, senders);
+        let state = self.registry.register(id, receivers)?;
+        Ok((partition, ServedPartition { state, registry: self.registry.clone() }))
+    }
+
+    /// Connections that are open.
+    ///
+    /// # Panics
+    /// Never: the lock it takes is not held across anything that panics.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.lock().len()
+    }
+
+    /// Connections that were refused, or ended before their peer was done.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.shared.refused.load(Ordering::Relaxed) // a number by itself
+    }
+
+    /// What its connections have sent so far. May grow at any moment. Wait-free.
+    #[must_use]
+    pub fn sent(&self) -> Traffic {
+        self.shared.sent.snapshot()
+    }
+
+    /// Takes no new connections, waits until those that are open have sent all their channels have, and closes them.
+    /// `false` if `timeout` came first: what is open then is closed as it is. Blocking, on producers and consumers.
+    #[must_use]
+    pub fn shutdown(self, timeout: Duration) -> bool {
+        self.accepting.abort();
+        let mut open = self.shared.lock();
+        for waiter in &*open {
+            let _ = waiter.deliveries.send(Delivery::Shutdown); // gone already is as good
+        }
+        let deadline = Instant::now().checked_add(timeout);
+        while !open.is_empty() {
+            let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Duration::ZERO {
+                return false;
+            }
+            open = self.shared.ended.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("local_addr", &self.local_addr).finish_non_exhaustive()
+    }
+}
+
+/// A partition that is served, from its producer's side: what its consumers say. From [`Server::serve`].
+#[derive(Clone)]
+pub struct ServedPartition {
+    state: Arc<PartitionState>,
+    registry: Arc<Registry>,
+}
+
+impl ServedPartition {
+    /// The id it is served under.
+    #[must_use]
+    pub fn id(&self) -> ResultPartitionId {
+        self.state.id()
+    }
+
+    /// Waits until the consumer of every subpartition is done with it, or gone; `false` if `timeout` came first. Blocking,
+    /// on the consumers.
+    #[must_use]
+    pub fn wait_released(&self, timeout: Duration) -> bool {
+        self.state.wait_released(Instant::now().checked_add(timeout))
+    }
+
+    /// Waits until every consumer has said that it has handled all records, or is gone; `false` if `timeout` came first.
+    /// They say so once they have got the end of data. Blocking, on the consumers.
+    #[must_use]
+    pub fn wait_acknowledged(&self, timeout: Duration) -> bool {
+        self.state.wait_acknowledged(Instant::now().checked_add(timeout))
+    }
+
+    /// The next task event that a consumer has sent, and the subpartition it reads; in Flink's form.
+    #[must_use]
+    pub fn take_task_event(&self) -> Option<(u32, Vec<u8>)> {
+        self.state.take_event()
+    }
+
+    /// Serves it no more under its id: what nobody has asked for yet is dropped, and its writer told so.
+    pub fn remove(self) {
+        self.registry.remove(self.state.id());
+    }
+}
+
+impl fmt::Debug for ServedPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServedPartition").field("id", &self.state.id()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Vec<Waiter>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, peer: SocketAddr, end: Result<(), &ConnectionError>) {
+        if end.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed); // a number by itself
+        }
+        if let Some(observer) = &self.observer {
+            observer(peer, end);
+        }
+    }
+}
+
+/// Takes connections until the runtime ends.
+async fn accept(
+    listener: TcpListener,
+    handles: Vec<tokio::runtime::Handle>,
+    registry: Arc<Registry>,
+    shared: Arc<Shared>,
+) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    loop {
+        let Ok((stream, peer)) = listener.accept().await else {
+            // Out of descriptors, or a connection that ended in the queue: others may still be there.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let limit = shared.limits.connections;
+        if shared.lock().len() >= limit as usize {
+            shared.report(peer, Err(&ConnectionError::TooManyConnections { limit }));
+            continue; // and so closed
+        }
+        let (deliveries, delivered) = tokio::sync::mpsc::unbounded_channel();
+        let connection = shared.next.fetch_add(1, Ordering::Relaxed); // written here alone
+        let waiter = Waiter { connection, deliveries };
+        shared.lock().push(waiter.clone());
+        let guard = Registered { shared: shared.clone(), connection };
+        let session = Session::new(registry.clone(), waiter, shared.limits);
+        let handle = &handles[connection as usize % handles.len()];
+        let Ok(stream) = stream.into_std() else { continue };
+        handle.spawn(async move {
+            let started = Instant::now();
+            let shared = &guard.shared;
+            let link = TcpStream::from_std(stream).and_then(|stream| shared.options.apply(&stream).map(|()| stream));
+            let end = match link {
+                Ok(link) => {
+                    run(&mut Connection::new(link, session, delivered, shared.limits, shared.sent.clone(), started))
+                        .await
+                }
+                Err(error) => Err(ConnectionError::Read(error)),
+            };
+            shared.report(peer, end.as_ref().copied());
+        });
+    }
+}
+
+/// A connection's place in the list of them.
+struct Registered {
+    shared: Arc<Shared>,
+    connection: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.shared.lock().retain(|waiter| waiter.connection != self.connection);
+        self.shared.ended.notify_all();
+    }
+}

@@ -1,0 +1,328 @@
+//! The channels that one connection reads for its peer: which of them have something to send, and may.
+//!
+//! ```text
+//!  writers ── announce ──▶ Signal.inbox ── collect ──▶ ready: [3, 0, 7] ── next: one buffer each, in turn ──▶ frames
+//!                                                       ▲   │ nothing: let the token go, announced anew
+//!                                         grant, resume │   ├──────────────────────────▶ idle
+//!                                                       └── held ◀── no credit, or blocked: the token stays
+//! ```
+//!
+//! # Invariants
+//! * **N1** A reader is in `ready` only with its channel's token, and at most once; so its index is in the signal's inbox
+//!   at most once, and not in both.
+//! * **N2** Data leave only for a credit; events need none.
+//! * **N3** A slot is used again only when its index is neither in `ready` nor in the inbox nor about to be pushed there:
+//!   a reader that goes while its channel is announced leaves the slot *leaving* until the index turns up.
+//!
+//! Without credit, or blocked, a reader keeps the token and rests: a writer that goes on wakes nobody. A grant or a
+//! resumption puts it back in turn.
+
+use std::{collections::VecDeque, task::Waker};
+
+use crate::{
+    channel::{Announced, Item, Next, Receiver, SharedEvent, Signal},
+    sync::Arc,
+};
+
+/// One channel, read for the peer.
+#[derive(Debug)]
+pub(super) struct Reader<T> {
+    receiver: Receiver,
+    /// Data messages that may be sent.
+    credit: u32,
+    /// It rests with the token: for credit, or for being resumed.
+    held: bool,
+    /// Only priority events may be sent.
+    blocked: bool,
+    /// Nothing follows.
+    ended: bool,
+    /// What its user keeps with it.
+    pub(super) with: T,
+}
+
+impl<T> Reader<T> {
+    /// Segments that wait behind what was taken last.
+    pub(super) fn backlog(&self) -> u32 {
+        self.receiver.backlog()
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Nothing but priority events is taken from now on, until it is resumed.
+    pub(super) fn block(&mut self) {
+        self.blocked = true;
+    }
+
+    /// Nothing is taken any more.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+}
+
+#[derive(Debug)]
+enum Slot<T> {
+    Free,
+    Open(Reader<T>),
+    /// N3.
+    Leaving,
+}
+
+/// What [`Readers::next`] found.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Something to send.
+    Item(Item),
+    /// An event to send that has overtaken what is queued.
+    Priority(SharedEvent),
+    /// Nothing to send: the reader has come to have data and no credit for them.
+    Starved,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Readers<T> {
+    slots: Vec<Slot<T>>,
+    free: Vec<u32>,
+    ready: VecDeque<u32>,
+    /// Readers with a priority event, one for each. One that is gone, or another in its slot, finds none.
+    priority: VecDeque<u32>,
+    signal: Arc<Signal>,
+    open: usize,
+}
+
+impl<T> Readers<T> {
+    /// For at most `most` readers at a time.
+    pub(super) fn new(most: u32) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready: VecDeque::new(),
+            priority: VecDeque::new(),
+            signal: Arc::new(Signal::new(most)),
+            open: 0,
+        }
+    }
+
+    /// How many are open.
+    pub(super) fn len(&self) -> usize {
+        self.open
+    }
+
+    /// The readers, and where they are.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Reader<T>)> {
+        (0..).zip(&self.slots).filter_map(|(index, slot)| match slot {
+            Slot::Open(reader) => Some((index, reader)),
+            Slot::Free | Slot::Leaving => None,
+        })
+    }
+
+    /// Reads from `receiver` from now on.
+    ///
+    /// # Errors
+    /// The receiver: all slots are taken.
+    pub(super) fn open(&mut self, receiver: Receiver, credit: u32, with: T) -> Result<u32, Receiver> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.slots.len() < self.signal.channels() => {
+                self.slots.push(Slot::Free);
+                self.slots.len() as u32 - 1
+            }
+            None => return Err(receiver),
+        };
+        receiver.attach(self.signal.clone(), index);
+        let reader = Reader { receiver, credit, held: false, blocked: false, ended: false, with };
+        self.slots[index as usize] = Slot::Open(reader);
+        self.ready.push_back(index); // N1: it has had the token from the start
+        self.open += 1;
+        Ok(index)
+    }
+
+    /// The reader at `index`, if there is one.
+    pub(super) fn get(&mut self, index: u32) -> Option<&mut Reader<T>> {
+        match self.slots.get_mut(index as usize) {
+            Some(Slot::Open(reader)) => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// Stops reading at `index`, and gives back what was kept with the reader. What its channel holds is dropped.
+    pub(super) fn close(&mut self, index: u32) -> Option<T> {
+        let slot = self.slots.get_mut(index as usize)?;
+        if !matches!(slot, Slot::Open(_)) {
+            return None;
+        }
+        let Slot::Open(mut reader) = std::mem::replace(slot, Slot::Leaving) else { return None };
+        self.open -= 1;
+        // With the token on, the index is in `ready`, in the inbox, or about to be pushed, unless it rests: N3.
+        if !reader.receiver.release() || reader.held {
+            *slot = Slot::Free;
+            self.free.push(index);
+        }
+        Some(reader.with)
+    }
+
+    /// Allows the reader to send `credit` data messages more.
+    pub(super) fn grant(&mut self, index: u32, credit: u32) {
+        let Some(reader) = self.get(index) else { return };
+        reader.credit = reader.credit.saturating_add(credit);
+        self.take_up(index);
+    }
+
+    /// Ends the blocking; `forget_credit` also takes back all credit. `false` if it was not blocked.
+    pub(super) fn resume(&mut self, index: u32, forget_credit: bool) -> bool {
+        let Some(reader) = self.get(index) else { return true };
+        if !std::mem::take(&mut reader.blocked) {
+            return false;
+        }
+        if forget_credit {
+            reader.credit = 0;
+        }
+        self.take_up(index);
+        true
+    }
+
+    /// Puts a reader that rests with the token back in turn.
+    fn take_up(&mut self, index: u32) {
+        if let Some(reader) = self.get(index)
+            && std::mem::take(&mut reader.held)
+        {
+            self.ready.push_back(index); // N1
+        }
+    }
+
+    /// The next thing to send, and whose it is; `None` once nobody has anything.
+    pub(super) fn next(&mut self) -> Option<(u32, Found)> {
+        loop {
+            self.collect();
+            if let Some((index, event)) = self.next_priority() {
+                return Some((index, Found::Priority(event)));
+            }
+            let index = self.ready.pop_front()?;
+            let slot = &mut self.slots[index as usize];
+            let Slot::Open(reader) = slot else {
+                *slot = Slot::Free; // it was leaving, and here is its index
+                self.free.push(index);
+                continue;
+            };
+            match reader.next() {
+                Turn::Item(item, Token::Kept) => {
+                    self.ready.push_back(index);
+                    return Some((index, Found::Item(item)));
+                }
+                Turn::Item(item, Token::Gone) => return Some((index, Found::Item(item))),
+                Turn::Starved => return Some((index, Found::Starved)),
+                Turn::Idle => {}
+            }
+        }
+    }
+
+    /// Takes in what channels have announced.
+    fn collect(&mut self) {
+        let (arrived, ready, mut priority) = (self.ready.len(), &mut self.ready, false);
+        self.signal.collect(|announced| match announced {
+            Announced::Channel(index) => ready.push_back(index),
+            Announced::Priority => priority = true,
+        });
+        if ready.len() - arrived > 1 {
+            ready.make_contiguous()[arrived..].reverse(); // first come, first served
+        }
+        if priority {
+            self.signal.collect_priority(&mut self.priority);
+        }
+    }
+
+    /// A priority event needs no credit, and passes a blocked channel. What it overtakes is settled where it is read.
+    fn next_priority(&mut self) -> Option<(u32, SharedEvent)> {
+        while let Some(index) = self.priority.pop_front() {
+            if let Some(reader) = self.get(index)
+                && !reader.ended
+                && let Some((event, _)) = reader.receiver.poll_priority()
+            {
+                return Some((index, event));
+            }
+        }
+        None
+    }
+
+    /// Leaves `waker` for the next announcement; `false` if there is one, or a reader is in turn.
+    pub(super) fn park(&self, waker: &Waker) -> bool {
+        self.ready.is_empty() && self.priority.is_empty() && self.signal.park(waker)
+    }
+}
+
+/// Where the token is after a turn with an item.
+#[derive(Debug, Clone, Copy)]
+enum Token {
+    Kept,
+    /// The channel has announced itself anew.
+    Gone,
+}
+
+enum Turn {
+    Item(Item, Token),
+    Starved,
+    Idle,
+}
+
+/// What a reader may do.
+enum May {
+    Send,
+    /// Something is there that needs credit, or resumption.
+    Rest,
+    /// There is nothing.
+    Nothing,
+}
+
+impl<T> Reader<T> {
+    fn may(&mut self) -> May {
+        match self.receiver.peek() {
+            None => May::Nothing,
+            _ if self.ended => May::Nothing,
+            _ if self.blocked => May::Rest,
+            Some(Next::Data) if self.credit == 0 => May::Rest,
+            Some(_) => May::Send,
+        }
+    }
+
+    fn take(&mut self) -> Option<Item> {
+        let item = self.receiver.poll();
+        if let Some(Item::Buffer(_)) = &item {
+            self.credit -= 1; // N2: looked at in `may`
+        }
+        item
+    }
+
+    /// One turn of a reader whose token we have.
+    fn next(&mut self) -> Turn {
+        match self.may() {
+            May::Rest => return self.rest(),
+            May::Send => {
+                if let Some(item) = self.take() {
+                    return Turn::Item(item, Token::Kept);
+                }
+            }
+            May::Nothing => {}
+        }
+        self.receiver.unqueue();
+        match self.may() {
+            May::Rest if self.receiver.requeue() => self.rest(),
+            May::Nothing | May::Rest => Turn::Idle, // if there is something it is announced anew, and its turn comes
+            May::Send => match self.take() {
+                Some(item) if self.receiver.requeue() => Turn::Item(item, Token::Kept),
+                Some(item) => Turn::Item(item, Token::Gone),
+                None => Turn::Idle,
+            },
+        }
+    }
+
+    fn rest(&mut self) -> Turn {
+        self.held = true;
+        if self.blocked { Turn::Idle } else { Turn::Starved }
+    }
+}

@@ -1,0 +1,383 @@
+//! The producer's side of one connection, without the connection: messages in, frames out.
+//!
+//! ```text
+//!  PartitionRequest ──▶ registry: here? ── receiver ──▶ Readers ── next, in turn ──▶ Outbox ──▶ the connection writes
+//!                                   └ not yet: waits ──────▲
+//!  AddCredit, ResumeConsumption, Ack…, Cancel ─────────────┘
+//! ```
+//!
+//! Knows no socket and no clock: who drives it hands it bytes, the time, and what the registry delivers.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::Arc,
+    task::Waker,
+    time::Instant,
+};
+
+use super::{
+    error::Refusal,
+    readers::{Found, Readers},
+    registry::{PartitionState, Registry, Request, Waiter},
+};
+use crate::{
+    channel::{Event, Item, Receiver},
+    transport::tcp::{events, limits::ServerLimits, outbox::Outbox, traffic::Traffic},
+    wire::{
+        BufferResponse, DecodeError, Decoder, ErrorResponse, InputChannelId, Message, PartitionRequest, Role,
+        TaskEventRequest,
+    },
+};
+
+/// What a reader is about.
+#[derive(Debug)]
+struct Served {
+    id: InputChannelId,
+    subpartition: u32,
+    sequence: u32,
+    /// The consumer has no segments of its own, and wants to be told of data before it grants any.
+    no_credit_at_first: bool,
+    partition: Arc<PartitionState>,
+}
+
+/// A request whose partition is not there yet.
+#[derive(Debug)]
+struct Waiting {
+    request: PartitionRequest,
+    until: Instant,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Session {
+    readers: Readers<Served>,
+    by_id: HashMap<InputChannelId, u32>,
+    waiting: HashMap<InputChannelId, Waiting>,
+    /// Those of `waiting` in order, and some that wait no more.
+    expiry: VecDeque<(Instant, InputChannelId)>,
+    decoder: Decoder,
+    pub(super) out: Outbox,
+    limits: ServerLimits,
+    registry: Arc<Registry>,
+    waiter: Waiter,
+    /// The peer has said that it is done.
+    closed: bool,
+    requests: u64,
+    pub(super) traffic: Traffic,
+}
+
+impl Session {
+    pub(super) fn new(registry: Arc<Registry>, waiter: Waiter, limits: ServerLimits) -> Self {
+        Self {
+            readers: Readers::new(limits.requests),
+            by_id: HashMap::new(),
+            waiting: HashMap::new(),
+            expiry: VecDeque::new(),
+            decoder: Decoder::new(Role::Consumer, limits.wire()),
+            out: Outbox::default(),
+            limits,
+            registry,
+            waiter,
+            closed: false,
+            requests: 0,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// Whether the peer has said that it is done.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether the peer has ever asked for a partition.
+    pub(super) fn has_requested(&self) -> bool {
+        self.requests > 0
+    }
+
+    /// Whether the stream from the peer may end here.
+    pub(super) fn is_between_messages(&self) -> bool {
+        self.decoder.is_between_messages()
+    }
+
+    /// Channels that are open or asked for.
+    pub(super) fn channels(&self) -> usize {
+        self.readers.len() + self.waiting.len()
+    }
+
+    /// When the first request that waits has waited long enough.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        while let Some(&(until, receiver)) = self.expiry.front() {
+            if self.waiting.get(&receiver).is_some_and(|waiting| waiting.until == until) {
+                return Some(until);
+            }
+            self.expiry.pop_front();
+        }
+        None
+    }
+
+    /// Takes up bytes from the peer.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: close the connection once what is in `out` is written.
+    pub(super) fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<(), DecodeError> {
+        let mut at = 0;
+        while !self.closed {
+            match self.decoder.next(bytes, &mut at) {
+                Ok(None) => break,
+                Ok(Some(message)) => self.message(message, now),
+                Err(error) => {
+                    self.refuse(None, &Refusal::Decode(error));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: Message, now: Instant) {
+        let known = |by_id: &HashMap<_, _>, receiver| by_id.get(&receiver).copied();
+        match message {
+            Message::PartitionRequest(request) => self.request(request, now),
+            Message::AddCredit { credit, receiver } => match known(&self.by_id, receiver) {
+                Some(index) => self.readers.grant(index, credit),
+                None => self.refuse(None, &Refusal::UnknownReceiver { receiver, message: "AddCredit" }),
+            },
+            Message::ResumeConsumption { receiver } => match known(&self.by_id, receiver) {
+                Some(index) => {
+                    let forget = self.readers.get(index).is_some_and(|reader| reader.with.no_credit_at_first);
+                    if !self.readers.resume(index, forget) {
+                        self.refuse(None, &Refusal::NotBlocked { receiver });
+                    }
+                }
+                None => self.refuse(None, &Refusal::UnknownReceiver { receiver, message: "ResumeConsumption" }),
+            },
+            Message::AckAllUserRecordsProcessed { receiver } => match known(&self.by_id, receiver) {
+                Some(index) => {
+                    if let Some(reader) = self.readers.get(index) {
+                        reader.with.partition.acknowledge(reader.with.subpartition);
+                    }
+                }
+                None => {
+                    self.refuse(None, &Refusal::UnknownReceiver { receiver, message: "AckAllUserRecordsProcessed" });
+                }
+            },
+            Message::TaskEventRequest(request) => self.task_event(request),
+            Message::CancelPartitionRequest { receiver } => self.cancel(receiver),
+            Message::CloseRequest => self.closed = true,
+            // A hint, and one for a kind of partition that there is none of here. And a producer's messages, none of which
+            // the decoder lets pass.
+            Message::NewBufferSize { .. }
+            | Message::SegmentId { .. }
+            | Message::BufferResponse(_)
+            | Message::ErrorResponse(_)
+            | Message::BacklogAnnouncement { .. } => {}
+        }
+    }
+
+    fn request(&mut self, request: PartitionRequest, now: Instant) {
+        self.requests += 1;
+        if self.channels() >= self.limits.requests as usize {
+            let limit = self.limits.requests;
+            return self.refuse(Some(request.receiver), &Refusal::TooManyRequests { limit });
+        }
+        if self.by_id.contains_key(&request.receiver) || self.waiting.contains_key(&request.receiver) {
+            return self.refuse(None, &Refusal::ReceiverTaken { receiver: request.receiver });
+        }
+        let registry = self.registry.clone();
+        match registry.request(&request, &self.waiter) {
+            Request::Here(receiver, partition) => self.open(request, receiver, &partition),
+            Request::Later => {
+                let until = now + self.limits.partition_wait;
+                self.waiting.insert(request.receiver, Waiting { request, until });
+                self.expiry.push_back((until, request.receiver));
+            }
+            Request::Refused(refusal) => self.refuse(None, &refusal),
+        }
+    }
+
+    /// The partition that a request has waited for is there.
+    pub(super) fn deliver(&mut self, request: PartitionRequest, receiver: Receiver, partition: &Arc<PartitionState>) {
+        if self.waiting.remove(&request.receiver).is_some() {
+            self.open(request, receiver, partition);
+        } else {
+            partition.released(request.subpartitions.first); // cancelled or given up meanwhile
+        }
+    }
+
+    /// The partition that a request has waited for is there, but will not have it.
+    pub(super) fn deliver_refusal(&mut self, request: &PartitionRequest, refusal: &Refusal) {
+        if self.waiting.remove(&request.receiver).is_some() {
+            self.refuse(None, refusal);
+        }
+    }
+
+    fn open(&mut self, request: PartitionRequest, receiver: Receiver, partition: &Arc<PartitionState>) {
+        let subpartition = request.subpartitions.first;
+        let served = Served {
+            id: request.receiver,
+            subpartition,
+            sequence: 0,
+            no_credit_at_first: request.credit == 0,
+            partition: partition.clone(),
+        };
+        if let Ok(index) = self.readers.open(receiver, request.credit, served) {
+            self.by_id.insert(request.receiver, index);
+        } else {
+            // Slots that are leaving count too.
+            partition.released(subpartition);
+            let limit = self.limits.requests;
+            self.refuse(Some(request.receiver), &Refusal::TooManyRequests { limit });
+        }
+    }
+
+    fn cancel(&mut self, receiver: InputChannelId) {
+        if let Entry::Occupied(entry) = self.by_id.entry(receiver) {
+            let index = entry.remove();
+            self.close_reader(index);
+        } else if let Some(waiting) = self.waiting.remove(&receiver) {
+            self.registry.forget(&waiting.request, &self.waiter);
+        }
+    }
+
+    fn close_reader(&mut self, index: u32) {
+        if let Some(served) = self.readers.close(index) {
+            served.partition.released(served.subpartition);
+        }
+    }
+
+    fn task_event(&mut self, request: TaskEventRequest) {
+        let refusal = match self.by_id.get(&request.receiver).and_then(|&index| self.readers.get(index)) {
+            Some(reader) => match reader.with.partition.task_event(reader.with.subpartition, request.event) {
+                Ok(()) => return,
+                Err(refusal) => refusal,
+            },
+            None => Refusal::UnknownReceiver { receiver: request.receiver, message: "TaskEventRequest" },
+        };
+        self.refuse(Some(request.receiver), &refusal);
+    }
+
+    /// Tells the peer that `receiver`, or everything, has failed.
+    fn refuse(&mut self, receiver: Option<InputChannelId>, refusal: &Refusal) {
+        let error = ErrorResponse::io_exception(&refusal.to_string(), receiver);
+        self.send(&Message::ErrorResponse(error));
+    }
+
+    fn send(&mut self, message: &Message) {
+        let mut bytes = Vec::new();
+        // What this side makes keeps to the limits of its fields.
+        if message.encode(&mut bytes).is_ok() {
+            self.out.push_bytes(bytes.into());
+        }
+    }
+
+    /// Gives up the requests that have waited long enough.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self.deadline().is_some_and(|until| until <= now)
+            && let Some((_, receiver)) = self.expiry.pop_front()
+            && let Some(Waiting { request, .. }) = self.waiting.remove(&receiver)
+        {
+            self.registry.forget(&request, &self.waiter);
+            self.send(&Message::ErrorResponse(ErrorResponse::partition_not_found(
+                &request.partition,
+                request.receiver,
+            )));
+        }
+    }
+
+    /// Makes frames of what is ready, as many as are worth one write.
+    pub(super) fn fill(&mut self) {
+        while !self.out.is_full() {
+            let Some((index, found)) = self.readers.next() else { return };
+            match found {
+                Found::Starved => self.announce_backlog(index),
+                Found::Item(Item::Buffer(buffer)) => {
+                    let Some(reader) = self.readers.get(index) else { continue };
+                    let backlog = reader.backlog();
+                    let header = reader.with.header(buffer.data_type(), backlog, buffer.len());
+                    if let Ok(head) = header.encode() {
+                        self.traffic.buffers += 1;
+                        self.traffic.bytes += buffer.len() as u64;
+                        self.out.push_buffer(head, buffer);
+                    }
+                }
+                Found::Item(Item::Event(event)) | Found::Priority(event) => self.event(index, &event),
+            }
+        }
+    }
+
+    fn announce_backlog(&mut self, index: u32) {
+        let Some(reader) = self.readers.get(index) else { return };
+        if reader.with.no_credit_at_first {
+            let message = Message::BacklogAnnouncement { backlog: reader.backlog().max(1), receiver: reader.with.id };
+            self.send(&message);
+        }
+    }
+
+    fn event(&mut self, index: u32, event: &Event) {
+        let Some(reader) = self.readers.get(index) else { return };
+        if let Event::Failed(cause) = event {
+            let id = reader.with.id;
+            reader.end();
+            return self.refuse(Some(id), &Refusal::ProducerFailed(cause.clone()));
+        }
+        let (data_type, bytes) = match events::encode(event) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                let id = reader.with.id;
+                reader.end();
+                return self.refuse(Some(id), &Refusal::Encode(error));
+            }
+        };
+        if data_type.blocks() {
+            reader.block();
+        }
+        if matches!(event, Event::EndOfPartition) {
+            reader.end();
+        }
+        let backlog = if reader.is_blocked() { 0 } else { reader.backlog() };
+        let header = reader.with.header(data_type, backlog, bytes.len());
+        if let Ok(head) = header.encode() {
+            self.out.push_event(head, bytes);
+        }
+    }
+
+    /// Leaves `waker` for when a channel has something; `false` if one has.
+    pub(super) fn park(&self, waker: &Waker) -> bool {
+        self.readers.park(waker)
+    }
+
+    /// Whether every channel that is open has sent all it will.
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.waiting.is_empty() && self.readers.iter().all(|(_, reader)| reader.is_ended())
+    }
+}
+
+impl Served {
+    fn header(&mut self, data_type: crate::buffer::DataType, backlog: u32, size: usize) -> BufferResponse {
+        let sequence_number = self.sequence;
+        self.sequence = self.sequence.wrapping_add(1);
+        BufferResponse {
+            receiver: self.id,
+            subpartition: Some(self.subpartition),
+            partials: 0,
+            sequence_number,
+            backlog,
+            data_type,
+            compressed: false,
+            size: size as u32,
+        }
+    }
+}
+
+impl Drop for Session {
+    /// The peer is gone: the writers hear of it, and what was on its way goes home.
+    fn drop(&mut self) {
+        for waiting in self.waiting.values() {
+            self.registry.forget(&waiting.request, &self.waiter);
+        }
+        let open: Vec<u32> = self.readers.iter().map(|(index, _)| index).collect();
+        for index in open {
+            self.close_reader(index);
+        }
+    }
+}
