@@ -12,8 +12,10 @@ use std::{
 use forebay::fuzzing;
 use proptest::prelude::*;
 
+type Oracle = fn(&[u8]);
+
 /// Each fuzz target, by the name of its file.
-const ORACLES: [(&str, fn(&[u8])); 7] = [
+const ORACLES: [(&str, Oracle); 7] = [
     ("decompression", fuzzing::decompression),
     ("element_stream", fuzzing::element_stream),
     ("event", fuzzing::event),
@@ -48,7 +50,7 @@ unsafe impl GlobalAlloc for Watching {
 static ALLOCATOR: Watching = Watching;
 
 /// The oracle's own verdict; and however large a length is announced, memory is taken for what is there.
-fn judge(oracle: fn(&[u8]), input: &[u8]) {
+fn judge(oracle: Oracle, input: &[u8]) {
     /// What the library may reserve on the word of a count, and what an oracle makes of each byte it was given.
     const MOST: usize = 1 << 16;
     const MOST_A_BYTE: usize = 128;

@@ -158,14 +158,19 @@ impl Shared {
         }
     }
 
-    /// Buffers that were added and not yet taken, the one that is being filled not counted. A snapshot. Wait-free. From
-    /// any thread.
-    pub(crate) fn backlog(&self) -> u32 {
-        // Relaxed, all: the writer writes the first and the last, the reader the second; a number by itself, for which no
-        // byte is read. They may be of different moments, so it may come out below zero: that is none.
+    /// Buffers that were added and not yet taken, the one that is being filled counted. A snapshot. Wait-free. From any
+    /// thread.
+    pub(crate) fn queued(&self) -> u32 {
+        // Relaxed, both: the writer writes one, the reader the other; a number by itself, for which no byte is read. They
+        // may be of different moments, so it may come out below zero: that is none.
         let (added, taken) = (self.added.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
-        let open = u32::from(self.open.load(Ordering::Relaxed));
-        (added.wrapping_sub(taken).wrapping_sub(open) as i32).max(0) as u32
+        (added.wrapping_sub(taken) as i32).max(0) as u32
+    }
+
+    /// As [`queued`](Self::queued), the one that is being filled not counted.
+    pub(crate) fn backlog(&self) -> u32 {
+        // Relaxed: the writer writes it; as above.
+        self.queued().saturating_sub(u32::from(self.open.load(Ordering::Relaxed)))
     }
 
     /// Control plane: no panic while it is held.

@@ -97,7 +97,13 @@ impl Sender {
         Err(Released)
     }
 
-    /// Buffers that wait for the reader. A snapshot. Wait-free.
+    /// Buffers that wait for the reader, the one that is being filled counted. A snapshot. Wait-free.
+    #[inline]
+    pub(crate) fn queued(&self) -> u32 {
+        self.shared.queued()
+    }
+
+    /// As [`queued`](Self::queued), the one that is being filled not counted.
     pub(crate) fn backlog(&self) -> u32 {
         self.shared.backlog()
     }

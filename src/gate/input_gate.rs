@@ -347,12 +347,12 @@ impl Input for InputGate {
         }
     }
 
-    fn idle(&self) -> Duration {
-        self.idle()
-    }
-
     fn wait_strategy(&self) -> WaitStrategy {
         self.strategy
+    }
+
+    fn idle(&self) -> Duration {
+        self.idle()
     }
 
     fn waits(&mut self, waits: bool) {
