@@ -20,6 +20,7 @@ need() {
 install() {
   need javac default-jdk-headless
   need python3 python3
+  need openssl openssl
   python3 -m pip --version >/dev/null 2>&1 || need pip3 python3-pip
   [ -e "$jars/complete" ] || {
     echo "+ getting Flink $version's jars" >&2

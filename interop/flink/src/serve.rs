@@ -110,7 +110,11 @@ impl Serve {
         let pool = NetworkBufferPool::builder().segment_size(segment_size).segments(segments).build()?;
         let mut limits = ServerLimits::default();
         limits.partition_wait = Duration::from_millis(self.request_timeout_ms);
-        let server = Server::builder().limits(limits).start(format!("{}:{}", self.host, self.port))?;
+        let mut server = Server::builder().limits(limits);
+        if let Some(tls) = self.common.tls.config()? {
+            server = server.tls(tls);
+        }
+        let server = server.start(format!("{}:{}", self.host, self.port))?;
         let id = ids(self.content.seed);
         let ready = Ready {
             host: self.host.clone(),
