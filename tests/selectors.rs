@@ -95,7 +95,7 @@ proptest! {
         as_chosen(&keys, readers, |_| Forward);
         as_chosen(&keys, readers, |_| Global);
         as_chosen(&keys, readers, |_| RoundRobin::default());
-        as_chosen(&keys, readers, |writer| RoundRobin::starting_at(writer));
+        as_chosen(&keys, readers, RoundRobin::starting_at);
         as_chosen(&keys, readers, |writer| Rescale::new(writer, WRITERS));
         as_chosen(&keys, readers, |writer| Random::seeded(seed ^ writer as u64));
         as_chosen(&keys, readers, |_| Broadcast);
