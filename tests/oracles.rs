@@ -13,11 +13,12 @@ use forebay::fuzzing;
 use proptest::prelude::*;
 
 /// Each fuzz target, by the name of its file.
-const ORACLES: [(&str, fn(&[u8])); 7] = [
+const ORACLES: [(&str, fn(&[u8])); 8] = [
     ("decompression", fuzzing::decompression),
     ("element_stream", fuzzing::element_stream),
     ("event", fuzzing::event),
     ("frames", fuzzing::frames),
+    ("gates", fuzzing::gates),
     ("spanning", fuzzing::spanning),
     ("stream_element", fuzzing::stream_element),
     ("values", fuzzing::values),

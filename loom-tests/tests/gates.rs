@@ -229,7 +229,7 @@ fn a_task_that_writes_is_woken_by_its_reader() {
 }
 
 /// 3 threads: one segment read by two readers, who both get it whole, and the last of whom sends it home.
-/// Mutants: telling the readers in `tell_all`; R1, R2 in `lend::release`.
+/// Mutant: telling each reader in `tell_all`.
 #[test]
 fn a_broadcast_reaches_two_readers() {
     loom::model(|| {
@@ -256,8 +256,8 @@ fn a_broadcast_reaches_two_readers() {
     });
 }
 
-/// 2 threads: a failure comes behind what was written, and wakes who waits (R1, M4).
-/// Mutant: telling the reader in `Sender::send`.
+/// 2 threads: a failure comes behind what was written, and wakes who waits (R1, M4). Mutant: telling the reader in
+/// `Sender::send`.
 #[test]
 fn a_failure_comes_behind_what_was_written() {
     loom::model(|| {
