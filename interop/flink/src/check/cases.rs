@@ -35,6 +35,8 @@ pub(super) enum Outcome {
     ProducerFails,
     /// The consumer says that it is gone.
     ProducerIsKilled,
+    /// The producer hears of it.
+    ConsumerIsKilled,
     /// The consumer stops, and the producer hears of it.
     ConsumerCancels,
 }
@@ -134,10 +136,13 @@ pub(super) fn cases() -> Vec<Case> {
         Case { tls: true, plain_is_refused: true, ..equal("TLS refuses others", "--records 300") },
         Case {
             serve: "--fail-after 20000",
+            // So that data wait when it fails: Flink's server looks at a partition that was released when it has data to send.
+            consume: "--slow-us 3000",
             outcome: Outcome::ProducerFails,
             ..equal("producer fails", "--records 30000")
         },
         Case { outcome: Outcome::ProducerIsKilled, ..equal("producer is killed", "--records 100000000") },
+        Case { outcome: Outcome::ConsumerIsKilled, ..equal("consumer is killed", "--records 100000000") },
         Case {
             consume: "--cancel-after 500",
             outcome: Outcome::ConsumerCancels,
