@@ -1,5 +1,8 @@
 //! Messages out of the bytes of one direction of a connection.
 
+#[cfg(all(test, not(forebay_loom)))]
+mod tests;
+
 use super::{
     BUFFER_HEADER_BYTES, BufferResponse, DecodeError, ErrorResponse, FRAME_HEADER_BYTES, InputChannelId, MAGIC,
     Message, PartitionRequest, ResultPartitionId, ResultSubpartitionIndexSet, TaskEventRequest, fields::Fields,
