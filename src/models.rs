@@ -8,6 +8,7 @@ use crate::{
         spsc, waker,
     },
     partition::ResultPartition,
+    pool::LocalBufferPool,
     sync::{Arc, AtomicU32},
 };
 
@@ -136,4 +137,10 @@ impl Timer {
     pub fn tick(&self) {
         self.0.iter().for_each(|channel| channel.flush_if_open());
     }
+}
+
+/// How much of its guarantee a pool has, or has lent and not yet back: what it does not find in the depot.
+#[must_use]
+pub fn claimed(pool: &LocalBufferPool) -> u32 {
+    pool.claimed()
 }

@@ -61,6 +61,12 @@ impl BufferMut {
         unsafe { self.header.as_ref() }
     }
 
+    /// The segment's number.
+    #[cfg(feature = "leaks")]
+    pub(super) fn index(&self) -> u32 {
+        self.header().index()
+    }
+
     /// The typed view of the bytes: `buffer.segment().put_u32_be(0, 7)`. Wait-free; copies nothing.
     #[must_use]
     pub fn segment(&mut self) -> MemorySegment<'_> {

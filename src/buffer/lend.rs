@@ -5,6 +5,7 @@
 //!      ▲                              │ last one dropped
 //!      │ collect (swap)               ▼
 //!   Home.inbox ◀──── own segment: one CAS         borrowed segment: recycler (the common depot) at once
+//!                                                 on other terms: what they ask for, then one of the two
 //! ```
 //!
 //! # Who keeps the home alive
@@ -29,19 +30,27 @@ use super::{
     exclusive::BufferMut,
     shared::Buffer,
     table::{FreeSegment, Header, LentBy, SegmentTable},
+    terms::Terms,
 };
 use crate::{
     lockfree::{
         inbox::{Closed, Inbox, Links, NotQuiet},
         waker::WakerCell,
     },
-    sync::{Arc, AtomicI64, AtomicU64, Ordering},
+    sync::{Arc, AtomicI64, Ordering},
 };
 
-/// Where a segment goes that its lender has no claim to, or no longer wants.
+/// Where a segment goes that its lender has no claim to, or no longer wants. Called on any thread; must not block, and
+/// must not touch the lender.
 pub(crate) trait BufferRecycler: Send + Sync {
-    /// Takes a segment that nobody holds. Must not block, and must not touch the lender.
+    /// Takes a borrowed segment that came back.
     fn recycle(&self, segment: FreeSegment);
+
+    /// Takes an own segment that finds its lender gone.
+    fn recycle_late(&self, segment: FreeSegment);
+
+    /// A segment that was lent for `channel` is coming back; it is passed on afterwards.
+    fn back_from(&self, channel: u32);
 }
 
 /// Set in `debt` once the owner has gone; far above what counting reaches.
@@ -51,8 +60,6 @@ const CLOSING: i64 = 1 << 62;
 pub(crate) struct Home {
     inbox: Inbox,
     waker: WakerCell,
-    /// Borrowed segments that came back, ever.
-    borrowed_back: AtomicU64,
     /// See the module's docs.
     debt: AtomicI64,
     table: Arc<SegmentTable>,
@@ -71,23 +78,72 @@ impl Home {
         self.alive.with(|_| ());
     }
 
+    /// A new home, to be freed by [`settle`](Self::settle).
+    fn leaked(table: Arc<SegmentTable>, recycler: Box<dyn BufferRecycler>) -> NonNull<Self> {
+        NonNull::from(Box::leak(Box::new(Self {
+            inbox: Inbox::new(),
+            waker: WakerCell::new(),
+            debt: AtomicI64::new(0),
+            table,
+            recycler,
+            #[cfg(forebay_loom)]
+            alive: crate::sync::UnsafeCell::new(()),
+        })))
+    }
+
     pub(super) fn table(&self) -> &SegmentTable {
         &self.table
     }
 
-    /// Brings `segment` home: lock-free. No handle to it is left, and the calling thread dropped the last one.
-    fn bring(home: NonNull<Self>, segment: FreeSegment, borrowed: bool) {
+    /// Makes the segment's only name its only handle. Wait-free.
+    #[inline]
+    fn hand_out(home: NonNull<Self>, segment: FreeSegment, terms: Terms) -> BufferMut {
+        // SAFETY: L1, the caller is the owner.
+        let this = unsafe { home.as_ref() };
+        let header = this.table.header(&segment);
+        let lent_by = LentBy { home: home.as_ptr(), terms };
+        // Mostly they are the same as last time: then the header's line stays as it is, on whichever core has it.
+        if header.lent_by() != lent_by {
+            header.lent_by.with_mut(|slot| {
+                // SAFETY: H2, `segment` is the only name of the segment, so no handle reads the cell.
+                unsafe { *slot = lent_by }
+            });
+        }
+        // `refs` is 1 already: it counts the handle from here on.
+        let _ = segment.into_index(); // named by the handle from here on
+        BufferMut::lent(NonNull::from(header))
+    }
+
+    /// Brings a segment home that was lent on other terms than most.
+    #[cold]
+    fn bring_on_terms(home: NonNull<Self>, segment: FreeSegment, terms: Terms) {
+        {
+            // SAFETY: L1, we have a segment to bring back, so the home is not freed before our last touch.
+            let this = unsafe { home.as_ref() };
+            this.touched();
+            if let Some(byte) = terms.wiped_with() {
+                this.table.header(&segment).fill(byte);
+            }
+            // Before the segment, which wakes the owner if it waits for room.
+            if let Some(channel) = terms.channel() {
+                this.recycler.back_from(channel);
+            }
+            if terms.borrowed() {
+                this.table.is_back(&segment);
+                let _owed = Owed(home); // for the segment
+                this.recycler.recycle(segment);
+                return;
+            }
+        }
+        Self::bring(home, segment);
+    }
+
+    /// Brings an own segment home: lock-free. No handle to it is left, and the calling thread dropped the last one.
+    fn bring(home: NonNull<Self>, segment: FreeSegment) {
         // SAFETY: L1, we have a segment to bring back, so the home is not freed before our last touch.
         let this = unsafe { home.as_ref() };
         this.touched();
-        if borrowed {
-            let _owed = Owed(home); // for the segment
-            // Relaxed: other threads add too, and nothing is found through the number. Before `recycle`, which wakes the
-            // owner if it waits for room: F1 and F2 in the pool's waiters order the number too.
-            this.borrowed_back.fetch_add(1, Ordering::Relaxed);
-            this.recycler.recycle(segment);
-            return;
-        }
+        this.table.is_back(&segment);
         let index = segment.into_index();
         let link = this.table.link(index);
         match this.inbox.push_quietly(link, index) {
@@ -105,13 +161,13 @@ impl Home {
                     Ok(false) => {}
                     Err(Closed) => {
                         let _owed = Owed(home); // for the segment, beside the pin
-                        this.recycler.recycle(SegmentTable::free(index));
+                        this.recycler.recycle_late(SegmentTable::free(index));
                     }
                 }
             }
             Err(NotQuiet::Closed) => {
                 let _owed = Owed(home);
-                this.recycler.recycle(SegmentTable::free(index));
+                this.recycler.recycle_late(SegmentTable::free(index));
             }
         }
     }
@@ -179,7 +235,12 @@ fn release_last(header: NonNull<Header>) {
         (header.lent_by(), header.index())
     };
     let home = NonNull::new(lent_by.home.cast_mut()).expect("a lent segment has a home");
-    Home::bring(home, SegmentTable::free(index), lent_by.borrowed);
+    let segment = SegmentTable::free(index);
+    if lent_by.terms == Terms::OWN {
+        Home::bring(home, segment);
+    } else {
+        Home::bring_on_terms(home, segment, lent_by.terms);
+    }
 }
 
 /// The owner's end of a [`Home`]: lends segments, and gets its own back. One owner at a time (`&mut self`).
@@ -189,6 +250,8 @@ pub(crate) struct Lender {
     own_out: u64,
     /// Borrowed segments that were lent, ever.
     borrowed: u64,
+    /// On which its own segments are lent.
+    terms: Terms,
 }
 
 // SAFETY: the owner's counters move with it, and everything in `Home` is meant for many threads.
@@ -197,19 +260,10 @@ unsafe impl Send for Lender {}
 unsafe impl Sync for Lender {}
 
 impl Lender {
-    /// Lends segments of `table`. Borrowed ones, and all that come back after the lender is gone, go to `recycler`.
-    pub(crate) fn new(table: Arc<SegmentTable>, recycler: Box<dyn BufferRecycler>) -> Self {
-        let home = Box::new(Home {
-            inbox: Inbox::new(),
-            waker: WakerCell::new(),
-            borrowed_back: AtomicU64::new(0),
-            debt: AtomicI64::new(0),
-            table,
-            recycler,
-            #[cfg(forebay_loom)]
-            alive: crate::sync::UnsafeCell::new(()),
-        });
-        Self { home: NonNull::from(Box::leak(home)), own_out: 0, borrowed: 0 }
+    /// Lends segments of `table`, on `terms`. Borrowed ones, and all that come back after the lender is gone, go to
+    /// `recycler`.
+    pub(crate) fn new(table: Arc<SegmentTable>, recycler: Box<dyn BufferRecycler>, terms: Terms) -> Self {
+        Self { home: Home::leaked(table, recycler), own_out: 0, borrowed: 0, terms }
     }
 
     fn home(&self) -> &Home {
@@ -226,35 +280,26 @@ impl Lender {
     #[inline]
     pub(crate) fn lend(&mut self, segment: FreeSegment) -> BufferMut {
         self.own_out += 1;
-        self.hand_out(segment, false)
+        Home::hand_out(self.home, segment, self.terms)
     }
 
-    /// Lends a segment that goes to the recycler when it comes back. Wait-free.
-    pub(crate) fn lend_borrowed(&mut self, segment: FreeSegment) -> BufferMut {
+    /// The same, counted for `channel` until it is back.
+    pub(crate) fn lend_for(&mut self, segment: FreeSegment, channel: Option<u32>) -> BufferMut {
+        self.own_out += 1;
+        Home::hand_out(self.home, segment, channel.map_or(self.terms, |channel| self.terms.for_channel(channel)))
+    }
+
+    /// Lends a segment that goes to the recycler when it comes back, and is counted for `channel`. Wait-free.
+    pub(crate) fn lend_borrowed(&mut self, segment: FreeSegment, channel: Option<u32>) -> BufferMut {
         self.borrowed += 1;
-        self.hand_out(segment, true)
-    }
-
-    #[inline]
-    fn hand_out(&self, segment: FreeSegment, borrowed: bool) -> BufferMut {
-        let header = self.home().table.header(&segment);
-        let terms = LentBy { home: self.home.as_ptr(), borrowed };
-        // Mostly they are the same as last time: then the header's line stays as it is, on whichever core has it.
-        if header.lent_by() != terms {
-            header.lent_by.with_mut(|lent_by| {
-                // SAFETY: H2, `segment` is the only name of the segment, so no handle reads the cell.
-                unsafe { *lent_by = terms }
-            });
-        }
-        // `refs` is 1 already: it counts the handle from here on.
-        let _ = segment.into_index(); // named by the handle from here on
-        BufferMut::lent(NonNull::from(header))
+        let terms = channel.map_or(self.terms, |channel| self.terms.for_channel(channel));
+        Home::hand_out(self.home, segment, terms.on_loan())
     }
 
     /// Takes an own segment back without any read-modify-write, if `buffer` is its only handle. Wait-free.
     ///
     /// # Errors
-    /// The buffer, if it is shared, borrowed, or of another lender.
+    /// The buffer, if it is shared, borrowed, of another lender, or if something is to be done on its way back.
     #[inline]
     pub(crate) fn take_back(&mut self, buffer: Buffer) -> Result<FreeSegment, Buffer> {
         let header = buffer.header();
@@ -263,7 +308,7 @@ impl Lender {
             let header = unsafe { header.as_ref() };
             let lent_by = header.lent_by();
             // ORDERING R0 Acquire, pairs with R1, as in `release`.
-            if lent_by.borrowed
+            if lent_by.terms != Terms::OWN
                 || !std::ptr::eq(lent_by.home, self.home.as_ptr())
                 || header.refs.load(Ordering::Acquire) != 1
             {
@@ -275,7 +320,9 @@ impl Lender {
         let index = unsafe { header.as_ref() }.index();
         #[allow(clippy::mem_forget, reason = "its count was given up above")]
         std::mem::forget(buffer);
-        Ok(SegmentTable::free(index))
+        let segment = SegmentTable::free(index);
+        self.home().table.is_back(&segment);
+        Ok(segment)
     }
 
     /// Passes on the own segments that came back since the last call, most recent first. Wait-free but for `each`.
@@ -290,12 +337,6 @@ impl Lender {
     /// Own segments that are out, as of the last [`collect`](Self::collect).
     pub(crate) fn own_out(&self) -> u64 {
         self.own_out
-    }
-
-    /// Borrowed segments that are out. May shrink at any moment.
-    pub(crate) fn borrowed_out(&self) -> u64 {
-        // Relaxed: whoever brings one back adds, see `Home::bring`.
-        self.borrowed - self.home().borrowed_back.load(Ordering::Relaxed)
     }
 
     /// Leaves `waker` to be woken by the next own segment that comes back after [`park`](Self::park).
@@ -316,7 +357,7 @@ impl Drop for Lender {
         let mut chain = home.inbox.close();
         while let Some(index) = chain.next(&*home.table) {
             out -= 1;
-            home.recycler.recycle(SegmentTable::free(index));
+            home.recycler.recycle_late(SegmentTable::free(index));
         }
         Home::settle(self.home, CLOSING - out as i64);
     }
@@ -326,7 +367,50 @@ impl std::fmt::Debug for Lender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lender")
             .field("own_out", &self.own_out)
-            .field("borrowed_out", &self.borrowed_out())
+            .field("borrowed", &self.borrowed)
             .finish_non_exhaustive()
+    }
+}
+
+/// Lends from many threads at once; everything goes to the recycler when it comes back. So nothing is counted on the
+/// owner's side, and each segment is counted in `debt` when it is lent.
+pub(crate) struct SharedLender {
+    home: NonNull<Home>,
+    terms: Terms,
+}
+
+// SAFETY: `Home` is meant for many threads, and the lender has nothing else.
+unsafe impl Send for SharedLender {}
+// SAFETY: as above.
+unsafe impl Sync for SharedLender {}
+
+impl SharedLender {
+    /// As [`Lender::new`].
+    pub(crate) fn new(table: Arc<SegmentTable>, recycler: Box<dyn BufferRecycler>, terms: Terms) -> Self {
+        Self { home: Home::leaked(table, recycler), terms: terms.on_loan() }
+    }
+
+    /// Lends a segment that goes to the recycler when it comes back. Wait-free.
+    pub(crate) fn lend(&self, segment: FreeSegment) -> BufferMut {
+        {
+            // SAFETY: L1, we are the owner, and free the home at the earliest when we are dropped.
+            let home = unsafe { self.home.as_ref() };
+            // Relaxed: other threads add too; how the handle gets to another thread publishes it, and how we get to the
+            // one that drops us.
+            home.debt.fetch_sub(1, Ordering::Relaxed);
+        }
+        Home::hand_out(self.home, segment, self.terms)
+    }
+}
+
+impl Drop for SharedLender {
+    fn drop(&mut self) {
+        Home::settle(self.home, CLOSING);
+    }
+}
+
+impl std::fmt::Debug for SharedLender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedLender").field("terms", &self.terms).finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{mem, ops::Range, ptr, ptr::NonNull};
 
-use super::lend::Home;
+use super::{lend::Home, terms::Terms};
 use crate::{
     lockfree::inbox::{Links, MAX_INDEX},
     memory::Arena,
@@ -55,8 +55,7 @@ pub(crate) struct Header {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LentBy {
     pub(super) home: *const Home,
-    /// Goes to the common depot when it comes back, not to its lender.
-    pub(super) borrowed: bool,
+    pub(super) terms: Terms,
 }
 
 // SAFETY: `data` points into the arena, which is Send + Sync; who may touch the bytes is H3, H4. `lent_by` is written
@@ -97,6 +96,14 @@ impl Header {
         self.lent_by.with(|lent| unsafe { *lent })
     }
 
+    /// Fills all bytes of the segment, which nobody holds any more.
+    pub(super) fn fill(&self, byte: u8) {
+        self.writes(0..self.capacity as usize);
+        // SAFETY: `[data, data + capacity)` is the segment's (S5), and no handle to it is left (H3): the caller has its
+        // only name.
+        unsafe { self.data.write_bytes(byte, self.capacity as usize) };
+    }
+
     /// Tells loom that the calling thread reads `range`. Nothing in a real build.
     #[inline]
     pub(super) fn reads(&self, range: Range<usize>) {
@@ -114,7 +121,7 @@ impl Header {
     }
 
     fn arena(&self, f: impl FnOnce(&Arena)) {
-        // SAFETY: H1, the caller holds a handle, so the home exists.
+        // SAFETY: H1, the caller holds a handle or brings the segment home (L1), so the home exists.
         let home = unsafe { &*self.lent_by().home };
         f(&home.table().arena);
     }
@@ -128,6 +135,8 @@ pub(crate) struct SegmentTable {
     /// here one cache line has sixteen.
     links: Box<[AtomicU32]>,
     arena: Arena,
+    #[cfg(feature = "leaks")]
+    pub(crate) takers: super::leaks::Takers,
 }
 
 impl SegmentTable {
@@ -140,13 +149,19 @@ impl SegmentTable {
                 refs: AtomicU32::new(1),
                 committed: AtomicU32::new(0),
                 index,
-                lent_by: UnsafeCell::new(LentBy { home: ptr::null(), borrowed: false }),
+                lent_by: UnsafeCell::new(LentBy { home: ptr::null(), terms: Terms::OWN }),
                 data: arena.data(index),
                 capacity,
             })
             .collect();
         let links = (0..arena.segments()).map(|_| AtomicU32::new(0)).collect();
-        Arc::new(Self { headers, links, arena })
+        Arc::new(Self {
+            headers,
+            links,
+            #[cfg(feature = "leaks")]
+            takers: super::leaks::Takers::new(arena.segments()),
+            arena,
+        })
     }
 
     /// The names of all segments. To be called once, when the table is made.
@@ -162,6 +177,16 @@ impl SegmentTable {
     /// Bytes in each segment.
     pub(crate) fn segment_size(&self) -> usize {
         self.arena.segment_size()
+    }
+
+    /// A segment is coming back: with the feature `leaks`, nobody has taken it any more.
+    #[inline]
+    #[cfg_attr(not(feature = "leaks"), allow(clippy::unused_self, reason = "the feature's part"))]
+    pub(super) fn is_back(&self, segment: &FreeSegment) {
+        #[cfg(feature = "leaks")]
+        self.takers.forget(segment.0);
+        #[cfg(not(feature = "leaks"))]
+        let _ = segment;
     }
 
     /// Turns an index that came from [`FreeSegment::into_index`] back into the name, once.

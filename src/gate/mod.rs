@@ -13,15 +13,18 @@
 //! Flink's `SingleInputGate`, `InputChannel`, `RecordReader`.
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod in_flight;
 mod input;
 mod input_channel;
 mod input_gate;
 mod record_reader;
+mod stream_reader;
 mod valve;
 
 pub use in_flight::InFlight;
 pub use input::{AbortReason, BufferOrEvent, CheckpointEvent, GateError, Input, Next};
 pub use input_gate::InputGate;
 pub use record_reader::{ReadError, Record, RecordOrEvent, RecordReader};
+pub use stream_reader::{StreamError, StreamItem, StreamReader};
 pub use valve::{Merged, StatusWatermarkValve};

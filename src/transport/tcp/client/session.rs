@@ -17,7 +17,7 @@ use super::{
     unpack::Unpack,
 };
 use crate::{
-    channel::{Event, Released, Said, Sender},
+    channel::{Event, Released, Said, Sender, Told},
     wire::{
         ErrorResponse, InputChannelId, Limits, Message, PartitionRequest, ResultPartitionId,
         ResultSubpartitionIndexSet, TaskEventRequest,
@@ -411,7 +411,7 @@ impl State {
         for index in dirty.drain(..) {
             let Some(channel) = self.channels.get(index) else { continue };
             channel.dirty = false;
-            if channel.sender.notify() == Err(Released) {
+            if channel.sender.notify(Told::Whole) == Err(Released) {
                 self.close(index);
             }
         }
