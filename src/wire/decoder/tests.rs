@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// A message, where to change it to what, and the error.
+type Case<'a> = (Role, &'a [u8], usize, &'a [u8], DecodeError);
+
 const RECEIVER: InputChannelId = InputChannelId([0xC1; 16]);
 
 fn decoder(from: Role) -> Decoder {
@@ -95,7 +98,7 @@ fn each_field_of_the_other_messages_that_can_not_be_is_named_with_its_place() {
     let error = encoded(&Message::ErrorResponse(ErrorResponse::io_exception("x", None)));
     let large = |field, value, limit, offset| DecodeError::TooLarge { field, value, limit, offset };
     let (here, last) = ("what the frame leaves for it", error.len() - 1);
-    let cases: [(Role, &[u8], usize, &[u8], DecodeError); 14] = [
+    let cases: [Case<'_>; 14] = [
         (Role::Consumer, &request, 0, &[0, 0, 0, 98], value("frame length", 98, "97", 0)),
         (Role::Consumer, &request, 69, &[255; 4], value("first subpartition", -1, "at least 0", 69)),
         (Role::Consumer, &request, 73, &[0, 0, 0, 1], value("last subpartition", 1, "at least the first", 73)),
