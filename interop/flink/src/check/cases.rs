@@ -136,7 +136,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case { tls: true, plain_is_refused: true, ..equal("TLS refuses others", "--records 300") },
         Case {
             serve: "--fail-after 20000",
-            // So that data wait when it fails: Flink's server looks at a partition that was released when it has data to send.
+            // So that data wait when it fails: Flink's server looks at a partition that was released when it has data
+            // to send.
             consume: "--slow-us 3000",
             outcome: Outcome::ProducerFails,
             ..equal("producer fails", "--records 30000")

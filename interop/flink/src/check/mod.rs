@@ -5,8 +5,8 @@
 //!                    forebay serve ──▶ forebay fetch      (the content, counted without sending it)
 //! ```
 //!
-//! What was generated, what the producer says it has sent, and what the consumer says it has read must be the same in each
-//! field. Each end is a process of its own, so that this sees what a user would.
+//! What was generated, what the producer says it has sent, and what the consumer says it has read must be the same in
+//! each field. Each end is a process of its own, so that this sees what a user would.
 
 mod cases;
 mod end;
