@@ -29,10 +29,12 @@
 mod builder;
 mod data_type;
 mod exclusive;
+pub(crate) mod home;
 #[cfg(feature = "leaks")]
 mod leaks;
 pub(crate) mod lend;
 mod shared;
+mod stash;
 pub(crate) mod table;
 pub(crate) mod terms;
 

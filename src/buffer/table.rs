@@ -2,7 +2,7 @@
 
 use std::{mem, ops::Range, ptr, ptr::NonNull};
 
-use super::{lend::Home, terms::Terms};
+use super::{home::Home, terms::Terms};
 use crate::{
     lockfree::inbox::{Links, MAX_INDEX},
     memory::Arena,
@@ -18,6 +18,11 @@ use crate::{
 pub(crate) struct FreeSegment(u32);
 
 impl FreeSegment {
+    /// Its index in the arena.
+    pub(super) fn index(&self) -> u32 {
+        self.0
+    }
+
     /// Its index in the arena, to be kept in a list; [`SegmentTable::regain`] turns it back.
     pub(crate) fn into_index(self) -> u32 {
         let index = self.0;
@@ -46,16 +51,47 @@ pub(crate) struct Header {
     pub(super) committed: AtomicU32,
     index: u32,
     /// Who lent the segment: set while its only name is a `FreeSegment`, read by who drops the last handle.
-    pub(super) lent_by: UnsafeCell<LentBy>,
+    lent_by: UnsafeCell<LentBy>,
     data: NonNull<u8>,
     capacity: u32,
 }
 
-/// Who lent a segment, and on which terms.
+/// Who lent a segment, and on which terms. That it is an own segment of the owner who gives it back, and nothing else is
+/// to be done, is one comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LentBy {
-    pub(super) home: *const Home,
-    pub(super) terms: Terms,
+    /// One byte further on other terms than most.
+    home: *const Home,
+    terms: Terms,
+}
+
+impl LentBy {
+    /// Of no home yet.
+    const NOBODY: Self = Self { home: ptr::null(), terms: Terms::OWN };
+
+    #[inline]
+    pub(super) fn new(home: NonNull<Home>, terms: Terms) -> Self {
+        let home: *const Home = home.as_ptr();
+        Self { home: home.wrapping_byte_add(usize::from(terms != Terms::OWN)), terms } // homes are aligned
+    }
+
+    /// Whether all there is to do when the segment comes back is to give it to `home`.
+    #[inline]
+    pub(super) fn is_own_of(self, home: NonNull<Home>) -> bool {
+        ptr::eq(self.home, home.as_ptr())
+    }
+
+    #[inline]
+    pub(super) fn terms(self) -> Terms {
+        self.terms
+    }
+
+    /// The lender's home. The segment is lent, so there is one.
+    #[inline]
+    pub(super) fn home(self) -> NonNull<Home> {
+        let home = self.home.map_addr(|address| address & !1);
+        NonNull::new(home.cast_mut()).expect("a lent segment has a home")
+    }
 }
 
 // SAFETY: `data` points into the arena, which is Send + Sync; who may touch the bytes is H3, H4. `lent_by` is written
@@ -65,15 +101,18 @@ unsafe impl Send for Header {}
 unsafe impl Sync for Header {}
 
 impl Header {
+    #[inline]
     pub(super) fn index(&self) -> u32 {
         self.index
     }
 
+    #[inline]
     pub(super) fn data(&self) -> NonNull<u8> {
         self.data
     }
 
     /// Bytes in the segment.
+    #[inline]
     pub(super) fn capacity(&self) -> u32 {
         self.capacity
     }
@@ -90,7 +129,19 @@ impl Header {
         }
     }
 
+    /// Says who lends the segment. The caller has its only name, and nobody a handle.
+    pub(super) fn stamp(&self, lent_by: LentBy) {
+        // Mostly it is as last time: then the header's line stays as it is, on whichever core has it.
+        if self.lent_by() != lent_by {
+            self.lent_by.with_mut(|slot| {
+                // SAFETY: H2, the caller's promise, so no handle reads the cell.
+                unsafe { *slot = lent_by }
+            });
+        }
+    }
+
     /// Who lent the segment. The caller holds a handle to it, or its `FreeSegment`.
+    #[inline]
     pub(super) fn lent_by(&self) -> LentBy {
         // SAFETY: written before the first handle existed, and not again while one does.
         self.lent_by.with(|lent| unsafe { *lent })
@@ -122,7 +173,7 @@ impl Header {
 
     fn arena(&self, f: impl FnOnce(&Arena)) {
         // SAFETY: H1, the caller holds a handle or brings the segment home (L1), so the home exists.
-        let home = unsafe { &*self.lent_by().home };
+        let home = unsafe { self.lent_by().home().as_ref() };
         f(&home.table().arena);
     }
 }
@@ -149,7 +200,7 @@ impl SegmentTable {
                 refs: AtomicU32::new(1),
                 committed: AtomicU32::new(0),
                 index,
-                lent_by: UnsafeCell::new(LentBy { home: ptr::null(), terms: Terms::OWN }),
+                lent_by: UnsafeCell::new(LentBy::NOBODY),
                 data: arena.data(index),
                 capacity,
             })
@@ -182,11 +233,11 @@ impl SegmentTable {
     /// A segment is coming back: with the feature `leaks`, nobody has taken it any more.
     #[inline]
     #[cfg_attr(not(feature = "leaks"), allow(clippy::unused_self, reason = "the feature's part"))]
-    pub(super) fn is_back(&self, segment: &FreeSegment) {
+    pub(super) fn is_back(&self, index: u32) {
         #[cfg(feature = "leaks")]
-        self.takers.forget(segment.0);
+        self.takers.forget(index);
         #[cfg(not(feature = "leaks"))]
-        let _ = segment;
+        let _ = index;
     }
 
     /// Turns an index that came from [`FreeSegment::into_index`] back into the name, once.
@@ -195,6 +246,12 @@ impl SegmentTable {
         // Relaxed: nobody else has the index, so nobody writes.
         debug_assert_eq!(self.headers[index as usize].refs.load(Ordering::Relaxed), 1, "M1: segment {index} is held");
         FreeSegment(index)
+    }
+
+    /// The header of the segment with this index.
+    #[inline]
+    pub(super) fn header_of(&self, index: u32) -> NonNull<Header> {
+        NonNull::from(&self.headers[index as usize])
     }
 
     pub(super) fn header(&self, segment: &FreeSegment) -> &Header {

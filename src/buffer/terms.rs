@@ -41,6 +41,11 @@ impl Terms {
         Self(self.0 | (channel + 1) << CHANNEL)
     }
 
+    /// The same, counted for none.
+    pub(crate) const fn for_no_channel(self) -> Self {
+        Self(self.0 & ((1 << CHANNEL) - 1))
+    }
+
     pub(crate) const fn borrowed(self) -> bool {
         self.0 & BORROWED != 0
     }

@@ -40,12 +40,37 @@ impl LocalBufferPool {
     /// # Source
     /// Flink's `NetworkBufferPool.requestUnpooledMemorySegments`, which is all or nothing by a timeout; DPDK's
     /// `rte_mempool_get_bulk`.
+    #[inline]
     #[cfg_attr(feature = "leaks", track_caller)]
     pub fn try_request_many(&mut self, count: u32, into: &mut Vec<BufferMut>) -> Result<(), RequestError> {
         let before = into.len();
         self.attempt_many(count, into)?;
         self.noted_many(&into[before..]);
         Ok(())
+    }
+
+    /// Gives all `buffers` back on the owner's side, and leaves the `Vec` empty: for own segments no atomic
+    /// read-modify-write, and for each one comparison and one store. Wait-free, or as drop.
+    ///
+    /// The last one is the next to be taken.
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::pool::NetworkBufferPool;
+    /// # let pool = NetworkBufferPool::builder().segments(4).build()?;
+    /// let mut local = pool.local_pool("task").required(4).build()?;
+    /// let mut buffers = Vec::with_capacity(4);
+    /// local.try_request_many(4, &mut buffers)?;
+    /// local.recycle_many(&mut buffers);
+    /// assert_eq!((buffers.len(), local.lent()), (0, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Source
+    /// DPDK's `rte_mempool_put_bulk`.
+    #[inline]
+    pub fn recycle_many(&mut self, buffers: &mut Vec<BufferMut>) {
+        self.lender.take_back_many(buffers);
     }
 
     /// As [`try_request_many`](Self::try_request_many), and waits until they are there together. Blocking, as
@@ -100,26 +125,32 @@ impl LocalBufferPool {
         polled
     }
 
+    /// All at hand, or wherever they may be.
+    #[inline]
     fn attempt_many(&mut self, count: u32, into: &mut Vec<BufferMut>) -> Result<(), RequestError> {
+        if self.lender.take_many(count as usize, into) { Ok(()) } else { self.attempt_elsewhere(count, into) }
+    }
+
+    #[inline(never)]
+    fn attempt_elsewhere(&mut self, count: u32, into: &mut Vec<BufferMut>) -> Result<(), RequestError> {
         if count > self.maximum.min(self.core.table.segments()) {
             return Err(RequestError::TooMany);
         }
-        if self.stash.len() < count as usize {
-            self.collect();
-        }
-        let here = self.stash.len().min(count as usize);
-        let (own, on_loan) = if here < count as usize { self.gather(count - here as u32, count)? } else { (0, 0) };
+        self.lender.collect();
+        let here = self.lender.free().min(count);
+        let (own, on_loan) = if here < count { self.gather(count - here, count)? } else { (0, 0) };
         into.reserve(count as usize);
-        for _ in 0..here {
-            let segment = self.stash.pop().expect("`here` of them");
-            into.push(self.lender.lend(segment));
-        }
-        debug_assert_eq!(self.hand.len() as u32, own + on_loan);
+        let enough = self.lender.take_many(here as usize, into);
+        debug_assert!(enough && self.hand.len() as u32 == own + on_loan);
         for segment in self.hand.drain(..own as usize) {
-            into.push(self.lender.lend(segment));
+            into.push(self.lender.adopt(segment, None));
         }
         for segment in self.hand.drain(..) {
             into.push(self.lender.lend_borrowed(segment, None));
+        }
+        if here < count {
+            self.show();
+            self.relax();
         }
         Ok(())
     }
@@ -158,10 +189,7 @@ impl LocalBufferPool {
         if at_hand > 0 {
             self.hand.extend(self.reserved.take());
         }
-        self.taken += own;
         self.through += u64::from(borrowed);
-        self.show();
-        self.relax();
         Ok((own, borrowed + at_hand))
     }
 

@@ -169,21 +169,27 @@ impl LocalBufferPool {
     }
 
     fn attempt_for(&mut self, channel: u32, overdraft: bool) -> Result<BufferMut, RequestError> {
-        let channels = self.channels.as_ref().expect("the pool was made without channels");
-        if channels.is_full(channel, &self.state) && !overdraft {
-            self.collect(); // or what came back from other channels would keep us from sleeping
-            // It may be full for good: of a pool that has failed.
-            let failed = self.state.failures.any();
-            return Err(if failed { RequestError::Failed } else { RequestError::ChannelFull });
+        if self.is_full(channel) && !overdraft {
+            self.lender.collect(); // or what came back from other channels would keep us from sleeping
+            // What was collected just now may have been the channel's, and wakes nobody any more (M4).
+            if self.is_full(channel) {
+                // It may be full for good: of a pool that has failed.
+                let failed = self.state.failures.any();
+                return Err(if failed { RequestError::Failed } else { RequestError::ChannelFull });
+            }
         }
         let buffer = self.attempt(Ask { channel: Some(channel), overdraft })?;
-        self.channels.as_mut().expect("as above").count(channel, &self.state);
+        self.channels.as_mut().expect("it was made with them").count(channel, &self.state);
         Ok(buffer)
+    }
+
+    fn is_full(&self, channel: u32) -> bool {
+        self.channels.as_ref().expect("the pool was made without channels").is_full(channel, &self.state)
     }
 
     /// Takes in what came back.
     pub(super) fn any_channel_full(&mut self) -> bool {
-        self.collect();
+        self.lender.collect();
         self.channels.as_mut().is_some_and(|channels| channels.any_full(&self.state))
     }
 }

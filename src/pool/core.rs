@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     buffer::{
-        lend::BufferRecycler,
+        home::BufferRecycler,
         table::{FreeSegment, SegmentTable},
         terms::Terms,
     },

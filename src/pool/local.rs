@@ -47,16 +47,13 @@ use crate::{
 /// # Source
 /// Flink's `LocalBufferPool`; the stash is DPDK's per-lcore mempool cache.
 pub struct LocalBufferPool {
-    /// Own segments that are free, the one returned last on top. Never more than `required`.
-    pub(super) stash: Vec<FreeSegment>,
+    /// Lends, and keeps the own segments that are free.
     pub(super) lender: Lender,
     pub(super) core: Arc<Core>,
     pub(super) state: Arc<PoolState>,
     pub(super) required: u32,
     pub(super) maximum: u32,
     overdraft: u32,
-    /// Own segments taken from the depot: in the stash, in the inbox, or lent by `lender`.
-    pub(super) taken: u32,
     /// Segments ever lent that go to the depot when they come back; how many have is in `state`.
     pub(super) through: u64,
     /// A borrowed segment that `poll_available` has found and no request has taken yet. Counted in `through`.
@@ -116,9 +113,12 @@ impl LocalBufferPool {
     #[inline]
     #[cfg_attr(feature = "leaks", track_caller)]
     pub fn try_request(&mut self) -> Result<BufferMut, RequestError> {
-        let found = match self.stash.pop() {
-            Some(segment) => Ok(self.lender.lend(segment)),
-            None => self.request_elsewhere(Ask::default()),
+        let found = match self.lender.take() {
+            Some(buffer) => Ok(buffer),
+            None => match self.lender.take_returned() {
+                Some(buffer) => Ok(buffer),
+                None => self.request_from_depot(Ask::default()),
+            },
         };
         self.noted(found)
     }
@@ -160,34 +160,28 @@ impl LocalBufferPool {
 
     /// One attempt, wherever a segment may be.
     pub(super) fn attempt(&mut self, ask: Ask) -> Result<BufferMut, RequestError> {
-        match self.stash.pop() {
-            Some(segment) => Ok(self.lend_own(segment, ask)),
-            None => self.request_elsewhere(ask),
+        self.lender.collect_if_empty();
+        match self.lender.take_for(ask.channel) {
+            Some(buffer) => Ok(buffer),
+            None => self.request_from_depot(ask),
         }
     }
 
-    fn lend_own(&mut self, segment: FreeSegment, ask: Ask) -> BufferMut {
-        match ask.channel {
-            None => self.lender.lend(segment),
-            channel => self.lender.lend_for(segment, channel),
-        }
-    }
-
-    /// The stash is empty.
-    fn request_elsewhere(&mut self, ask: Ask) -> Result<BufferMut, RequestError> {
-        self.collect();
-        if let Some(segment) = self.stash.pop() {
-            return Ok(self.lend_own(segment, ask));
-        }
+    /// Nothing of ours is free.
+    #[inline(never)]
+    fn request_from_depot(&mut self, ask: Ask) -> Result<BufferMut, RequestError> {
         let fetched = self.fetch(ask.overdraft)?;
         self.relax();
-        Ok(match fetched {
-            Fetched::Own(segment) => self.lend_own(segment, ask),
+        let buffer = match fetched {
+            Fetched::Own(segment) => self.lender.adopt(segment, ask.channel),
             Fetched::Borrowed(segment) => self.lender.lend_borrowed(segment, ask.channel),
-        })
+        };
+        self.show();
+        Ok(buffer)
     }
 
-    /// Takes a segment from the depot, and counts it. Nothing free is left in the pool itself.
+    /// Takes a segment from the depot, to be counted by what becomes of it, and shown. Nothing free is left in the pool
+    /// itself.
     pub(super) fn fetch(&mut self, overdraft: bool) -> Result<Fetched, RequestError> {
         if self.state.failures.any() {
             return Err(RequestError::Failed);
@@ -198,8 +192,6 @@ impl LocalBufferPool {
         if self.claimed() < self.required {
             // Ours by M3. The depot may still be empty if others have borrowed it: it is the next to come back.
             let segment = self.core.take().ok_or(RequestError::Exhausted)?;
-            self.taken += 1;
-            self.show();
             return Ok(Fetched::Own(segment));
         }
         if self.room(overdraft) > 0 {
@@ -207,7 +199,6 @@ impl LocalBufferPool {
             if borrowed {
                 if let Some(segment) = self.core.take() {
                     self.through += 1;
-                    self.show();
                     return Ok(Fetched::Borrowed(segment));
                 }
                 // A pool made after we got the credit has set its part aside and taken the segment: that goes first (M3).
@@ -223,7 +214,7 @@ impl LocalBufferPool {
 
     /// How much of the required part is not to be taken from the depot: it is here, lent, or on its way.
     pub(crate) fn claimed(&self) -> u32 {
-        self.taken + self.earlier.iter().map(Left::kept).sum::<u32>()
+        self.lender.own() + self.earlier.iter().map(Left::kept).sum::<u32>()
     }
 
     /// How many segments may be borrowed now. While another pool waits that has less than its fair share, none beyond
@@ -244,7 +235,7 @@ impl LocalBufferPool {
 
     /// Shows others what is held.
     pub(super) fn show(&self) {
-        self.state.show(self.taken, self.through);
+        self.state.show(self.lender.own(), self.through);
     }
 
     /// With the feature `leaks`, notes who took the buffer: the line that called the public function that calls this.
@@ -257,13 +248,6 @@ impl LocalBufferPool {
             self.core.table.takers.note(buffer, &self.state.name);
         }
         found
-    }
-
-    /// Takes the own segments that came back into the stash.
-    pub(super) fn collect(&mut self) {
-        let (before, stash) = (self.stash.len(), &mut self.stash);
-        self.lender.collect(|segment| stash.push(segment)); // never over `required`, the stash's capacity
-        stash[before..].reverse(); // the most recent came first, and goes on top
     }
 
     /// Gives a buffer back on the owner's side: for an own segment with no other handle no atomic read-modify-write at
@@ -285,9 +269,8 @@ impl LocalBufferPool {
     /// DPDK's `rte_mempool_put` into the core's own cache.
     #[inline]
     pub fn recycle(&mut self, buffer: impl Into<Buffer>) {
-        match self.lender.take_back(buffer.into()) {
-            Ok(segment) => self.stash.push(segment), // never over `required`, the stash's capacity
-            Err(buffer) => drop(buffer),
+        if let Err(buffer) = self.lender.take_back(buffer.into()) {
+            drop(buffer);
         }
     }
 
@@ -302,7 +285,7 @@ impl LocalBufferPool {
         if self.any_channel_full() || self.overdrawn() > 0 || self.state.failures.any() {
             return false;
         }
-        let reserved = self.reserved.is_some() || !self.stash.is_empty();
+        let reserved = self.reserved.is_some() || self.lender.free() > 0;
         let in_depot = if self.claimed() < self.required {
             self.core.depot.len() > 0
         } else {
@@ -321,7 +304,7 @@ impl LocalBufferPool {
     /// Wait-free; takes in what came back, hence `&mut`.
     #[must_use]
     pub fn lent(&mut self) -> u32 {
-        self.collect();
+        self.lender.collect();
         (self.lent_or_reserved() - u64::from(self.reserved.is_some())) as u32
     }
 
@@ -391,12 +374,10 @@ impl LocalBufferPool {
     pub(super) fn new(core: Arc<Core>, state: Arc<PoolState>, settings: &Settings) -> Self {
         let late = Arc::new(Late::new());
         Self {
-            stash: Vec::with_capacity(settings.required as usize),
-            lender: Self::lender(&core, &state, &late),
+            lender: Self::lender(&core, &state, &late, settings.required),
             required: settings.required,
             maximum: settings.maximum,
             overdraft: settings.overdraft,
-            taken: 0,
             through: 0,
             reserved: None,
             late,
@@ -412,9 +393,9 @@ impl LocalBufferPool {
         }
     }
 
-    pub(super) fn lender(core: &Arc<Core>, state: &Arc<PoolState>, late: &Arc<Late>) -> Lender {
+    pub(super) fn lender(core: &Arc<Core>, state: &Arc<PoolState>, late: &Arc<Late>, own: u32) -> Lender {
         let recycler = ToDepot { core: core.clone(), pool: state.clone(), late: late.clone() };
-        Lender::new(core.table.clone(), Box::new(recycler), core.rules.terms)
+        Lender::new(core.table.clone(), own, Box::new(recycler), core.rules.terms)
     }
 }
 
@@ -424,7 +405,6 @@ impl fmt::Debug for LocalBufferPool {
             .field("name", &self.state.name)
             .field("required", &self.required)
             .field("maximum", &self.maximum)
-            .field("stash", &self.stash.len())
             .field("lender", &self.lender)
             .finish_non_exhaustive()
     }

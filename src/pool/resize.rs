@@ -60,9 +60,7 @@ impl LocalBufferPool {
             self.shrink_to(required);
         } else {
             self.required = required;
-            self.collect();
-            let room = required as usize - self.stash.len();
-            self.stash.reserve(room); // so that the stash never allocates later
+            self.lender.reserve(required); // so that it never allocates later
         }
         self.show();
         self.core.after_change(Some(&self.state.name));
@@ -73,7 +71,7 @@ impl LocalBufferPool {
 
     /// Gives back what is above `required`, which is less than before.
     fn shrink_to(&mut self, required: u32) {
-        self.collect();
+        self.lender.collect();
         while self.required > required {
             let over = self.required - required;
             // Never taken, or late and back: in the depot, and set aside.
@@ -84,8 +82,7 @@ impl LocalBufferPool {
                 continue;
             }
             // Free, and here.
-            if let Some(segment) = self.stash.pop() {
-                self.taken -= 1;
+            if let Some(segment) = self.lender.give_up() {
                 self.required -= 1;
                 self.core.put(segment);
                 continue;
@@ -106,10 +103,10 @@ impl LocalBufferPool {
 
     /// Lends from another home from now on. All own segments are lent; the last `keep` to come back are still our own.
     fn leave_home(&mut self, keep: u32) {
-        debug_assert_eq!((u64::from(self.taken), self.stash.len()), (self.lender.own_out(), 0));
+        debug_assert_eq!(self.lender.free(), 0);
         let late = Arc::new(Late::new());
-        let lender = Self::lender(&self.core, &self.state, &late);
-        let out = std::mem::take(&mut self.taken);
+        let lender = Self::lender(&self.core, &self.state, &late, keep);
+        let out = self.lender.own();
         self.through += u64::from(out);
         self.required = keep;
         let (left, early) = Left::new(std::mem::replace(&mut self.late, late), out, keep);
@@ -127,14 +124,14 @@ impl Drop for LocalBufferPool {
         self.core.unregister(&self.state);
         // What was never taken is in the depot already; each of the others becomes surplus as it gets there: late ones from
         // here on. Those that are back by now are not given up any more, and count as never taken.
-        let mut unused = self.required - self.taken;
+        let mut unused = self.required - self.lender.own();
         for mut left in std::mem::take(&mut self.earlier) {
             unused -= left.give_up(u32::MAX);
         }
         self.core.quota.give_back(unused);
         // What is lent is all late from here on.
         self.state.show(0, self.through + self.lender.own_out());
-        for segment in self.stash.drain(..) {
+        while let Some(segment) = self.lender.give_up() {
             self.core.put(segment);
         }
         if let Some(segment) = self.reserved.take() {

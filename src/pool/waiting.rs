@@ -10,7 +10,7 @@ use super::{
     local::{Ask, Fetched, LocalBufferPool},
 };
 use crate::{
-    buffer::BufferMut,
+    buffer::{BufferMut, lend::Park},
     lockfree::wait::{WaitStrategy, deadline_after, wait},
 };
 
@@ -103,11 +103,12 @@ impl LocalBufferPool {
                 let failed = pool.state.failures.any();
                 return Err(if failed { RequestError::Failed } else { RequestError::ChannelFull });
             }
-            if pool.stash.is_empty() && pool.reserved.is_none() {
+            if pool.lender.free() == 0 && pool.reserved.is_none() {
                 match pool.fetch(false)? {
-                    Fetched::Own(segment) => pool.stash.push(segment),
+                    Fetched::Own(segment) => pool.lender.add(segment),
                     Fetched::Borrowed(segment) => pool.reserved = Some(segment),
                 }
+                pool.show();
             }
             Ok(())
         })
@@ -169,8 +170,13 @@ impl LocalBufferPool {
                 self.relax();
                 return Poll::Ready(result);
             }
-            if self.lender.park() {
-                return Poll::Pending;
+            match self.lender.park() {
+                Park::Asleep => return Poll::Pending,
+                Park::Look => {}
+                Park::Again => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
         }
     }

@@ -66,6 +66,7 @@ impl Case {
 }
 
 const FROM_FLINK: &[Pair] = &[Pair::FlinkToForebay];
+const TO_FLINK: &[Pair] = &[Pair::ForebayToFlink];
 
 pub(super) fn cases() -> Vec<Case> {
     let equal = |name, content| Case { name, content, ..PLAIN };
@@ -114,6 +115,17 @@ pub(super) fn cases() -> Vec<Case> {
         Case { serve: "--buffer-timeout -1", ..equal("never flushed", "--records 3000") },
         Case { serve: "--end-of-data none", ..equal("without end of data", "--records 300") },
         Case { serve: "--end-of-data nowait", ..equal("end of data not waited for", "--records 300") },
+        Case {
+            flink_consume: "--announce-buffer-size 1000 --no-connection-reuse",
+            pairs: TO_FLINK,
+            ..equal("buffer size announced, connection closed", "--records 30000 --subpartitions 2")
+        },
+        Case {
+            serve: "--end-of-data nowait",
+            flink_consume: "--ack no",
+            pairs: TO_FLINK,
+            ..equal("end of data not acknowledged", "--records 300")
+        },
         barriers("aligned barriers", "--records 2000 --barriers-every 100 --subpartitions 2 --cancel-marker"),
         barriers(
             "barriers that may time out",
