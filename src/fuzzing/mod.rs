@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod element_stream;
+mod gates;
 mod spanning;
 mod stream_element;
 mod values;
 mod wire;
 
 pub use element_stream::element_stream;
+pub use gates::gates;
 pub use spanning::spanning;
 pub use stream_element::stream_element;
 pub use values::{VALUE_KINDS, values};
