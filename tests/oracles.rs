@@ -15,11 +15,12 @@ use proptest::prelude::*;
 type Oracle = fn(&[u8]);
 
 /// Each fuzz target, by the name of its file.
-const ORACLES: [(&str, Oracle); 8] = [
+const ORACLES: [(&str, Oracle); 9] = [
     ("decompression", fuzzing::decompression),
     ("element_stream", fuzzing::element_stream),
     ("event", fuzzing::event),
     ("frames", fuzzing::frames),
+    ("gates", fuzzing::gates),
     ("pools", fuzzing::pools),
     ("spanning", fuzzing::spanning),
     ("stream_element", fuzzing::stream_element),

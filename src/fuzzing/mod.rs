@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod element_stream;
+mod gates;
 mod pools;
 mod spanning;
 mod stream_element;
@@ -12,6 +13,7 @@ mod values;
 mod wire;
 
 pub use element_stream::element_stream;
+pub use gates::gates;
 pub use pools::pools;
 pub use spanning::spanning;
 pub use stream_element::stream_element;
