@@ -5,12 +5,16 @@
 #![forbid(unsafe_code)]
 
 mod element_stream;
+mod gates;
+mod pools;
 mod spanning;
 mod stream_element;
 mod values;
 mod wire;
 
 pub use element_stream::element_stream;
+pub use gates::gates;
+pub use pools::pools;
 pub use spanning::spanning;
 pub use stream_element::stream_element;
 pub use values::{VALUE_KINDS, values};
