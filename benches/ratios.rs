@@ -21,12 +21,14 @@ use std::{
 use crossbeam_queue::ArrayQueue;
 use forebay::buffer::{Buffer, BufferMut};
 use support::{
-    Contestant, Ring, SEGMENT, compare,
-    exchange::{boxed, forebay, limit},
-    local, timed, timed_pair,
+    Contestant, Ring, SEGMENT, compare, compare_to_best_of,
+    exchange::{AHEAD, boxed, forebay, limit},
+    latency, local, timed, timed_pair,
 };
 
 const ROUNDS: usize = 15;
+/// Of the exchange: short rounds and many, for a round in which something else ran says nothing.
+const EXCHANGE_ROUNDS: usize = 31;
 
 fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
@@ -54,6 +56,9 @@ fn main() {
         if wanted(&title) {
             exchange(&title, payload);
         }
+    }
+    if wanted("ping-pong") {
+        latency::ping_pong();
     }
 }
 
@@ -206,15 +211,17 @@ fn clone_and_drop() {
 }
 
 fn exchange(title: &str, payload: usize) {
-    let records = (200_000_000 / (payload as u64 + 40)).min(2_000_000);
-    compare(
+    let records = (150_000_000 / (payload as u64 + 40)).min(1_000_000);
+    compare_to_best_of(
+        2,
         title,
         records,
-        ROUNDS.min(9),
+        EXCHANGE_ROUNDS,
         vec![
-            Contestant::new("the limit: hand-written, 16 blocks", || limit(records, payload)),
+            Contestant::new("the limit: hand-written, 16 blocks", || limit(records, payload, 0)),
+            Contestant::new("the limit, its reader prefetching", || limit(records, payload, AHEAD)),
             Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(records, payload)),
-            Contestant::new("std mpsc of boxed records", || boxed(records.min(400_000), payload, records)),
+            Contestant::new("std mpsc of boxed records", || boxed(records.min(100_000), payload, records)),
         ],
     );
 }
