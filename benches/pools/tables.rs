@@ -18,8 +18,11 @@ use mimalloc::MiMalloc;
 
 use crate::rounds::{Contestant, Ring, compare, timed, timed_pair};
 
+/// Prints itself under the title given.
+type Table = fn(&str);
+
 /// Each with its title.
-pub(crate) const ALL: [(&str, fn(&str)); 7] = [
+pub(crate) const ALL: [(&str, Table); 7] = [
     ("pool: one in flight", one_in_flight),
     ("pool: 64 in flight", many_in_flight),
     ("pool: two threads", two_threads),
@@ -215,7 +218,7 @@ fn hand_off(title: &str) {
                 let ring = Ring::new(SEGMENTS);
                 timed_pair(
                     || (0..OPERATIONS).for_each(|id| ring.push(id)),
-                    || (0..OPERATIONS).for_each(|_| drop(black_box(ring.pop()))),
+                    || (0..OPERATIONS).for_each(|_| _ = black_box(ring.pop())),
                 )
             }),
             Contestant::new("forebay: try_request here, drop there", || {

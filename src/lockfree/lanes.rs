@@ -27,11 +27,11 @@
 //! there was, and there will be none until it opens the lanes again.
 //!
 //! # Invariants
-//! * **T1** A lane is claimed by one number for good, and one thread at a time has that number ([`number`](super::number)):
+//! * **A1** A lane is claimed by one number for good, and one thread at a time has that number ([`number`](super::number)):
 //!   so `pushed` has one writer.
-//! * **T2** Slot `n % CAPACITY` is the producer's from when `limit` exceeds `2 n` until `pushed` reaches `2 n + 2`, then
+//! * **A2** Slot `n % CAPACITY` is the producer's from when `limit` exceeds `2 n` until `pushed` reaches `2 n + 2`, then
 //!   the owner's until it raises `limit` beyond `2 (n + CAPACITY)`.
-//! * **T3** After `close` has said `true` nobody is in a lane until `open`.
+//! * **A3** After `close` has said `true` nobody is in a lane until `open`.
 //!
 //! # Source
 //! L. Lamport's ring of one producer and one consumer (*Proving the Correctness of Multiprocess Programs*, 1977); the
@@ -74,7 +74,7 @@ struct Lane {
     slots: [UnsafeCell<u32>; CAPACITY as usize],
 }
 
-// SAFETY: T2, a slot is one thread's at a time, and V3/V4 and V5/V6 hand it over.
+// SAFETY: A2, a slot is one thread's at a time, and V3/V4 and V5/V6 hand it over.
 unsafe impl Sync for Lane {}
 
 /// What the owner alone knows.
@@ -197,7 +197,7 @@ impl Lanes {
             let pushed = lane.pushed.load(Ordering::Acquire);
             quiet &= pushed & 1 == 0;
             while owner.taken[nth] < pushed >> 1 {
-                // SAFETY: T2, pushed, and not yet allowed to be written again.
+                // SAFETY: A2, pushed, and not yet allowed to be written again.
                 let index = lane.slot(owner.taken[nth]).with(|slot| unsafe { *slot });
                 owner.taken[nth] += 1;
                 each(index);
@@ -210,7 +210,7 @@ impl Lanes {
         quiet
     }
 
-    /// Closes the lanes, and takes what is there; `true` once nobody is in one any more (T3). Until then a thread was
+    /// Closes the lanes, and takes what is there; `true` once nobody is in one any more (A3). Until then a thread was
     /// suspended in the middle of a push: call again. Owner only. Wait-free but for `each` and the system.
     #[inline(never)]
     pub(crate) fn close(&self, owner: &mut Owner, each: impl FnMut(u32)) -> bool {
@@ -262,7 +262,7 @@ impl Lane {
 
     #[inline]
     fn push(&self, index: u32) -> bool {
-        // Relaxed: T1, we alone write it.
+        // Relaxed: A1, we alone write it.
         let pushed = self.pushed.load(Ordering::Relaxed);
         // Release, as V3: the owner may take earlier indices by this value.
         self.pushed.store(pushed + 1, Ordering::Release);
@@ -274,7 +274,7 @@ impl Lane {
             self.pushed.store(pushed, Ordering::Release);
             return false;
         }
-        // SAFETY: T2, below the limit, and not published yet.
+        // SAFETY: A2, below the limit, and not published yet.
         self.slot(pushed >> 1).with_mut(|slot| unsafe { *slot = index });
         // ORDERING V3 Release, pairs with V4 in `take_all`: the slot, and all that this thread did with what the index
         // names. Our last touch.
