@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check fmt clippy doc test loom mutants stall fuzz-smoke bench bench-build miri tsan deep cargo-fuzz
+.PHONY: help check fmt clippy doc test loom mutants stall fuzz-smoke bench bench-build interop miri tsan deep cargo-fuzz
 
 # Set on the command line or in the environment.
 export LOOM_MAX_PREEMPTIONS ?= 2
@@ -18,17 +18,20 @@ FEATURES := $(shell sed -n '/^\[features\]/,/^\[[^f]/s/^\([a-z0-9_-]*\) *=.*/\1/
 FUZZ := $(shell cargo +nightly --version >/dev/null 2>&1 && echo cargo +nightly || echo RUSTC_BOOTSTRAP=1 cargo) fuzz
 IN_LOOM := RUSTFLAGS="--cfg forebay_loom"
 LOOM_TESTS := --manifest-path loom-tests/Cargo.toml
+POOL_BENCHES := --manifest-path benches/pools/Cargo.toml
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-check: fmt clippy doc ## Format, lints (every feature alone and all; the loom build; loom-tests; fuzz), docs
+check: fmt clippy doc ## Format, lints (every feature alone and all; the loom build; loom-tests; fuzz; benches/pools), docs
 	@echo "check: all clean"
 
 fmt:
 	cargo fmt --check
+	cargo fmt --check -p flink-interop
 	cargo fmt --check $(LOOM_TESTS)
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo fmt --check $(POOL_BENCHES)
 
 clippy:
 	cargo clippy --all-targets --all-features -- -D warnings
@@ -37,11 +40,13 @@ clippy:
 	  echo "+ feature $$f alone"; \
 	  cargo clippy --all-targets --no-default-features --features $$f -- -D warnings; \
 	done
+	cargo clippy -p flink-interop --all-targets -- -D warnings
 	# Only here does std's atomic in the library mean one that loom can't see (clippy.toml).
 	$(IN_LOOM) cargo clippy --lib --target-dir $(TARGET)/loom -- -D clippy::disallowed_types
 	$(IN_LOOM) cargo clippy $(LOOM_TESTS) --all-targets --no-deps --target-dir $(TARGET)/loom -- -D warnings
 	RUSTFLAGS="--cfg forebay_stall" cargo clippy --lib --test stall --target-dir $(TARGET)/stall -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --no-deps --target-dir $(TARGET)/fuzz-check -- -D warnings
+	cargo clippy $(POOL_BENCHES) --all-targets --no-deps --target-dir $(TARGET)/pool-benches -- -D warnings
 
 doc: ## Build the docs, private items too, with warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --lib --no-deps --all-features --document-private-items
@@ -76,9 +81,14 @@ cargo-fuzz:
 
 bench: ## Run the benches (FILTER=name)
 	cargo bench --all-features --bench '*' -- $(FILTER)
+	cargo bench $(POOL_BENCHES) --target-dir $(TARGET)/pool-benches -- $(FILTER)
 
 bench-build: ## Build the benches, and run none
 	cargo bench --all-features --bench '*' --no-run
+	cargo bench $(POOL_BENCHES) --target-dir $(TARGET)/pool-benches --no-run
+
+interop: ## Exchange with a real Flink in both directions, and compare (FILTER=part of a case's name)
+	cargo run --release -p flink-interop -- check "$(FILTER)"
 
 # $(call nightly,COMPONENT…) adds what is missing, or says what is.
 nightly = cargo +nightly --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal || \

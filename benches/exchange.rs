@@ -25,7 +25,9 @@ fn exchange(c: &mut Criterion) {
             }
         };
         group.bench_function(BenchmarkId::new("forebay", payload), |b| b.iter_custom(per_record(forebay)));
-        group.bench_function(BenchmarkId::new("the limit, by hand", payload), |b| b.iter_custom(per_record(limit)));
+        group.bench_function(BenchmarkId::new("the limit, by hand", payload), |b| {
+            b.iter_custom(per_record(|records, payload| limit(records, payload, 0)));
+        });
     }
     group.finish();
 }

@@ -119,7 +119,7 @@ fn a_priority_event_hands_out_what_it_overtakes() {
     assert_eq!(&buffer(gate)[4..], b"read");
     writer.emit("half a segment").unwrap(); // in the same segment, of which the reader has a part already
     writer.broadcast_event(CheckpointBarrier::at_least_once(1).into()).unwrap();
-    writer.emit(&[7; 2 * SEGMENT][..]).unwrap();
+    writer.emit(&vec![7_u8; 2 * SEGMENT]).unwrap();
     assert_eq!(writer.partition().backlog(0), 3, "finished ones");
     writer.broadcast_priority_event(CheckpointBarrier::unaligned(2).into()).unwrap();
     writer.emit("behind").unwrap();

@@ -12,17 +12,32 @@ use std::{
 use forebay::fuzzing;
 use proptest::prelude::*;
 
+type Oracle = fn(&[u8]);
+
 /// Each fuzz target, by the name of its file.
-const ORACLES: [(&str, fn(&[u8])); 8] = [
+const ORACLES: [(&str, Oracle); 11] = [
+    ("client_conversation", net::client_conversation),
     ("decompression", fuzzing::decompression),
     ("element_stream", fuzzing::element_stream),
     ("event", fuzzing::event),
     ("frames", fuzzing::frames),
+    ("gates", fuzzing::gates),
     ("pools", fuzzing::pools),
+    ("server_conversation", net::server_conversation),
     ("spanning", fuzzing::spanning),
     ("stream_element", fuzzing::stream_element),
     ("values", fuzzing::values),
 ];
+
+#[cfg(feature = "net")]
+use forebay::fuzzing as net;
+
+/// Without the feature there is no conversation to judge.
+#[cfg(not(feature = "net"))]
+mod net {
+    pub(crate) fn client_conversation(_: &[u8]) {}
+    pub(crate) fn server_conversation(_: &[u8]) {}
+}
 
 struct Watching;
 
@@ -49,7 +64,7 @@ unsafe impl GlobalAlloc for Watching {
 static ALLOCATOR: Watching = Watching;
 
 /// The oracle's own verdict; and however large a length is announced, memory is taken for what is there.
-fn judge(oracle: fn(&[u8]), input: &[u8]) {
+fn judge(oracle: Oracle, input: &[u8]) {
     /// What the library may reserve on the word of a count, and what an oracle makes of each byte it was given.
     const MOST: usize = 1 << 16;
     const MOST_A_BYTE: usize = 128;

@@ -3,7 +3,10 @@
 use std::{
     cell::UnsafeCell,
     hint::spin_loop,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -12,6 +15,7 @@ use crossbeam_utils::CachePadded;
 use forebay::pool::{LocalBufferPool, NetworkBufferPool};
 
 pub mod exchange;
+pub mod latency;
 
 /// Bytes in a segment.
 pub const SEGMENT: usize = 32 << 10;
@@ -35,10 +39,21 @@ impl<'a> Contestant<'a> {
 }
 
 /// Runs the contestants in turn, `rounds` times each after a warm-up, and prints for each the median time of one
-/// operation, and the median over all rounds of its ratio to the first contestant's round beside it, with quartiles.
+/// operation, and the median over all rounds of its ratio to the first contestant's round beside it (marked `*`), with quartiles.
 ///
 /// Ratios of rounds that stand side by side are what a shared, noisy machine can say; the times only put them in scale.
-pub fn compare(title: &str, operations: u64, rounds: usize, mut contestants: Vec<Contestant<'_>>) {
+pub fn compare(title: &str, operations: u64, rounds: usize, contestants: Vec<Contestant<'_>>) {
+    compare_to_best_of(1, title, operations, rounds, contestants);
+}
+
+/// As [`compare`], but the ratios are to whichever of the first `references` contestants has the lowest median.
+pub fn compare_to_best_of(
+    references: usize,
+    title: &str,
+    operations: u64,
+    rounds: usize,
+    mut contestants: Vec<Contestant<'_>>,
+) {
     let mut times = vec![Vec::with_capacity(rounds); contestants.len()];
     for round in 0..=rounds {
         for (contestant, times) in contestants.iter_mut().zip(&mut times) {
@@ -48,13 +63,15 @@ pub fn compare(title: &str, operations: u64, rounds: usize, mut contestants: Vec
             }
         }
     }
+    let medians: Vec<f64> = times.iter().map(|own| quartiles(own.clone())[1]).collect();
+    let reference = (0..references).min_by(|&a, &b| medians[a].total_cmp(&medians[b])).expect("at least one");
     println!("\n{title}");
-    println!("  {:<44} {:>12} {:>9}  {:>15}", "", "ns/op median", "× first", "quartiles");
-    for (contestant, own) in contestants.iter().zip(&times) {
-        let ratios: Vec<f64> = own.iter().zip(&times[0]).map(|(own, first)| own / first).collect();
+    println!("  {:<52} {:>12} {:>9}  {:>15}", "", "ns/op median", "ratio", "quartiles");
+    for (nth, (contestant, own)) in contestants.iter().zip(&times).enumerate() {
+        let ratios: Vec<f64> = own.iter().zip(&times[reference]).map(|(own, first)| own / first).collect();
         let [low, middle, high] = quartiles(ratios);
-        let [_, time, _] = quartiles(own.clone());
-        println!("  {:<44} {time:>12.2} {middle:>9.2}  {low:>7.2}–{high:<7.2}", contestant.name);
+        let mark = if nth == reference { '*' } else { ' ' };
+        println!("{mark} {:<52} {:>12.2} {middle:>9.2}  {low:>7.2}–{high:<7.2}", contestant.name, medians[nth]);
     }
 }
 
@@ -70,15 +87,45 @@ pub fn timed(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// Runs `here` and `there` on two threads at once, and gives the time until both are done.
-pub fn timed_pair(here: impl FnOnce(), there: impl FnOnce() + Send) -> Duration {
+/// Runs `here` and `there` on two threads at once, each on a core of its own, and gives the time until both are done.
+pub fn timed_pair(here: impl FnOnce() + Send, there: impl FnOnce() + Send) -> Duration {
+    let ready = Barrier::new(3);
     thread::scope(|scope| {
+        let threads = [
+            scope.spawn(|| {
+                on_core(0);
+                ready.wait();
+                here();
+            }),
+            scope.spawn(|| {
+                on_core(1);
+                ready.wait();
+                there();
+            }),
+        ];
+        ready.wait();
         let start = Instant::now();
-        let other = scope.spawn(there);
-        here();
-        other.join().expect("the other thread");
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
         start.elapsed()
     })
+}
+
+/// Keeps the calling thread on one core, so that a round is not two threads on the same one; without effect where there
+/// is only one, or no such call.
+pub fn on_core(core: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: a plain set of bits, of which all zero is the empty one.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `core` is 0 or 1, below `CPU_SETSIZE`.
+        unsafe { libc::CPU_SET(core, &mut set) };
+        // SAFETY: 0 is the calling thread, and the set lives on.
+        unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = core;
 }
 
 /// A ring from one thread to another: the road of the hand-written programs. Spins, then yields.

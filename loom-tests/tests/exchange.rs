@@ -98,6 +98,30 @@ fn a_second_flush_is_not_overlooked() {
     });
 }
 
+/// A flush while the reader holds the token: it first finds the segment that was filled meanwhile, and then what was
+/// flushed behind it, though the mark of the flush is gone by then (M4). Mutant: the flush forgotten in
+/// `InputChannel::poll`.
+#[test]
+fn a_flush_behind_a_full_segment_is_not_overlooked() {
+    loom::model(|| {
+        let (_pool, partition, gate) = join(2);
+        let mut writer = RecordWriter::new(partition, Forward);
+        writer.emit(&b""[..]).unwrap(); // 4 of 8 bytes
+        writer.flush();
+        let writing = thread::spawn(move || {
+            writer.emit(&b""[..]).unwrap(); // full
+            writer.emit(&b""[..]).unwrap();
+            writer.flush();
+            writer
+        });
+        let mut reader = RecordReader::new(gate, 8);
+        for _ in 0..3 {
+            assert_eq!(reader.next().unwrap().unwrap().bytes(), b"");
+        }
+        drop(writing.join().unwrap());
+    });
+}
+
 /// Two writers, one gate: each channel announces itself, neither is forgotten.
 #[test]
 fn two_channels_of_one_gate() {

@@ -35,10 +35,8 @@ const FINISHED: u32 = 1;
 pub struct BufferBuilder {
     header: NonNull<Header>,
     data: NonNull<u8>,
-    /// Bytes appended; `[committed, written)` is nobody else's.
+    /// Bytes appended; those from the length in the header on, which only this builder stores, are nobody else's.
     written: u32,
-    /// As last stored in the header; only this builder stores there.
-    committed: u32,
     /// Where the builder stops: the segment's size, or less after `trim`.
     capacity: u32,
 }
@@ -58,7 +56,7 @@ impl BufferBuilder {
             header.committed.store(0, Ordering::Relaxed);
             (header.data(), header.capacity())
         };
-        Self { header, data, written: 0, committed: 0, capacity }
+        Self { header, data, written: 0, capacity }
     }
 
     fn header(&self) -> &Header {
@@ -76,7 +74,12 @@ impl BufferBuilder {
     /// A consumer of what will be committed after this call. Wait-free: one relaxed increment.
     #[must_use]
     pub fn create_consumer_from_here(&mut self) -> BufferConsumer {
-        self.consumer_at(self.committed)
+        self.consumer_at(self.committed())
+    }
+
+    /// Bytes committed.
+    fn committed(&self) -> u32 {
+        self.header().committed.load(Ordering::Relaxed) >> 1 // nobody else writes
     }
 
     fn consumer_at(&mut self, read: u32) -> BufferConsumer {
@@ -120,8 +123,23 @@ impl BufferBuilder {
         // SAFETY: `written <= capacity`, so the pointer stays in the segment (H1).
         let start = unsafe { self.data.add(start) };
         // SAFETY: `[written, written + len)` lies in the segment, is initialised (the arena zeroes, later users only
-        // write), and at or above `committed`, so nobody else touches it (H3).
+        // write), and at or above the committed length, so nobody else touches it (H3).
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
+    }
+
+    /// Writes `length` bytes with `write`, in place, and commits them, if they fit and leave at least a byte; `false` if
+    /// not. Wait-free. [`spare`](Self::spare), [`advance`](Self::advance) and [`commit`](Self::commit) in one, with one
+    /// look at the bounds: the hot path of a record.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a call would add six stores to a record that has five")]
+    pub(crate) fn commit_with(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
+        if len >= self.remaining() {
+            return false;
+        }
+        write(self.spare(len));
+        self.written += len as u32;
+        self.commit();
+        true
     }
 
     /// Counts the next `len` bytes as written, as [`append`](Self::append) does by itself. Wait-free.
@@ -139,15 +157,22 @@ impl BufferBuilder {
     /// Tells nobody: a consumer that waits for bytes needs a signal of its own, such as the exchange's flush.
     #[inline]
     pub fn commit(&mut self) {
-        self.committed = self.written;
         // ORDERING W1 Release, pairs with W2 in `BufferConsumer`: the bytes are visible no later than their length (B1).
-        self.header().committed.store(self.committed << 1, Ordering::Release);
+        self.header().committed.store(self.written << 1, Ordering::Release);
     }
 
     /// Commits, says that this was all, and gives up the segment. (A drop says so too, but leaves out what was not
     /// committed.)
-    pub fn finish(mut self) {
-        self.committed = self.written; // and `drop` publishes it
+    pub fn finish(self) {
+        let this = std::mem::ManuallyDrop::new(self);
+        this.end(this.written);
+    }
+
+    /// Says that `len` bytes were all, and gives up the builder's count: its last touch.
+    fn end(&self, len: u32) {
+        // ORDERING W1 Release, pairs with W2, as in `commit`: the finished bit is seen with the last bytes.
+        self.header().committed.store(len << 1 | FINISHED, Ordering::Release);
+        home::release(self.header);
     }
 
     /// Bytes appended so far, committed or not. Wait-free.
@@ -193,9 +218,7 @@ impl BufferBuilder {
 
 impl Drop for BufferBuilder {
     fn drop(&mut self) {
-        // ORDERING W1 Release, pairs with W2, as in `commit`: the finished bit is seen with the last bytes.
-        self.header().committed.store(self.committed << 1 | FINISHED, Ordering::Release);
-        home::release(self.header);
+        self.end(self.committed());
     }
 }
 
@@ -204,7 +227,7 @@ impl fmt::Debug for BufferBuilder {
         f.debug_struct("BufferBuilder")
             .field("segment", &self.header().index())
             .field("written", &self.written)
-            .field("committed", &self.committed)
+            .field("committed", &self.committed())
             .field("capacity", &self.capacity)
             .finish_non_exhaustive()
     }

@@ -18,6 +18,11 @@
 //! read-modify-writes of `state`: if the writer's comes first, the reader's second look sees what was added; if the
 //! reader's comes first, the writer finds `QUEUED` off and tells it anew (M4).
 //!
+//! Of a segment that is still being filled the reader takes what is committed only if it was told of that: a flush turns
+//! `FLUSHED` on in the same step, and the reader takes note of it, and turns it off, in the step in which it turns
+//! `QUEUED` off. Else a reader that is faster than its writer would take each record as it is committed, and the length
+//! of the segment would go from core to core for each of them.
+//!
 //! A reader may come later than the channel is made, as over a network. Until then the token is its own, so a writer tells
 //! nobody; it says where it is to be found ([`Receiver::attach`]) before it lets go of the token for the first time.
 //!
@@ -65,6 +70,17 @@ use std::sync::OnceLock;
 const QUEUED: u32 = 1;
 /// The receiver is gone.
 const RELEASED: u32 = 2;
+/// The writer, or the timer, has flushed: what is committed in the open segment is to be taken too.
+const FLUSHED: u32 = 4;
+
+/// What the reader is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// A segment is full, or an event stands behind it.
+    Whole,
+    /// What is committed in the open segment, too.
+    Flushed,
+}
 
 /// What stands in the queue.
 #[derive(Debug)]
@@ -113,12 +129,16 @@ struct Rare {
 
 impl Shared {
     /// Tells the reader that there is something to read; `false` if it is gone. Lock-free. From any thread.
-    fn notify(&self) -> bool {
+    fn notify(&self, told: Told) -> bool {
+        let bits = match told {
+            Told::Whole => QUEUED,
+            Told::Flushed => QUEUED | FLUSHED,
+        };
         // ORDERING C1 AcqRel: Release pairs with C2 and C3, what was added before is seen by the reader's second look, or
         // when it empties the queue. Acquire pairs with C2: the reader has read the channel's link in the inbox before we
         // write it again. (Not modelled: loom lets no load see a store that comes later.) What RELEASED stands for is
         // ordered by the lock of `rare`.
-        let before = self.state.fetch_or(QUEUED, Ordering::AcqRel);
+        let before = self.state.fetch_or(bits, Ordering::AcqRel);
         if before & RELEASED != 0 {
             return false;
         }
@@ -134,18 +154,23 @@ impl Shared {
     pub(crate) fn flush_if_open(&self) {
         // Relaxed: a hint. If it is stale the next tick sees it; what was committed is seen at the latest then.
         if self.open.load(Ordering::Relaxed) {
-            self.notify();
+            self.notify(Told::Flushed);
         }
     }
 
-    /// Buffers that were added and not yet taken, the one that is being filled not counted. A snapshot. Wait-free. From
-    /// any thread.
-    pub(crate) fn backlog(&self) -> u32 {
-        // Relaxed, all: the writer writes the first and the last, the reader the second; a number by itself, for which no
-        // byte is read. They may be of different moments, so it may come out below zero: that is none.
+    /// Buffers that were added and not yet taken, the one that is being filled counted. A snapshot. Wait-free. From any
+    /// thread.
+    pub(crate) fn queued(&self) -> u32 {
+        // Relaxed, both: the writer writes one, the reader the other; a number by itself, for which no byte is read. They
+        // may be of different moments, so it may come out below zero: that is none.
         let (added, taken) = (self.added.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
-        let open = u32::from(self.open.load(Ordering::Relaxed));
-        (added.wrapping_sub(taken).wrapping_sub(open) as i32).max(0) as u32
+        (added.wrapping_sub(taken) as i32).max(0) as u32
+    }
+
+    /// As [`queued`](Self::queued), the one that is being filled not counted.
+    pub(crate) fn backlog(&self) -> u32 {
+        // Relaxed: the writer writes it; as above.
+        self.queued().saturating_sub(u32::from(self.open.load(Ordering::Relaxed)))
     }
 
     /// Control plane: no panic while it is held.

@@ -1,6 +1,6 @@
 //! The reading end of a channel.
 
-use super::{Entry, QUEUED, RELEASED, Rare, Reader, Shared, SharedEvent, Signal};
+use super::{Entry, FLUSHED, QUEUED, RELEASED, Rare, Reader, Shared, SharedEvent, Signal};
 use crate::{
     buffer::Buffer,
     lockfree::spsc::Consumer,
@@ -70,12 +70,21 @@ impl Receiver {
     ///
     /// Of a segment that is still being filled it takes what is committed.
     pub(crate) fn poll(&mut self) -> Option<Item> {
+        self.poll_for(true)
+    }
+
+    /// As [`poll`](Self::poll), but leaves a segment that is still being filled alone. Wait-free.
+    pub(crate) fn poll_whole(&mut self) -> Option<Item> {
+        self.poll_for(false)
+    }
+
+    fn poll_for(&mut self, open: bool) -> Option<Item> {
         let queue = self.queue.as_mut()?;
         loop {
             if let Entry::Data(consumer) = queue.front()?
                 && !consumer.is_finished()
             {
-                return consumer.build().map(Item::Buffer);
+                return if open { consumer.build().map(Item::Buffer) } else { None };
             }
             let buffer = match queue.pop()? {
                 Entry::Event(event) => return Some(Item::Event(event)),
@@ -118,11 +127,12 @@ impl Receiver {
         self.shared.backlog()
     }
 
-    /// Says that the reader found nothing; it must poll once more afterwards. Wait-free.
-    pub(crate) fn unqueue(&self) {
+    /// Says that the reader found nothing; it must poll once more afterwards. If this returns false, the writer has not
+    /// flushed since the last time: what is whole is enough. Wait-free.
+    pub(crate) fn unqueue(&self) -> bool {
         // ORDERING C2 AcqRel: Acquire pairs with C1 of a writer that found QUEUED on, and so did not tell us: the second
         // look sees what it added. Release pairs with C1 of the writer that takes the token next, see there.
-        self.shared.state.fetch_and(!QUEUED, Ordering::AcqRel);
+        self.shared.state.fetch_and(!(QUEUED | FLUSHED), Ordering::AcqRel) & FLUSHED != 0
     }
 
     /// Takes the token back after the second look found something; `false` if the writer was faster, and the channel is

@@ -1,6 +1,6 @@
 //! The writing end of a channel.
 
-use super::{Entry, Shared, SharedEvent};
+use super::{Entry, Shared, SharedEvent, Told};
 use crate::{
     buffer::{Buffer, BufferConsumer},
     lockfree::spsc::Producer,
@@ -59,7 +59,7 @@ impl Sender {
     /// [`Released`].
     pub(crate) fn send(&mut self, event: impl Into<SharedEvent>) -> Result<(), Released> {
         self.queue.push(Entry::Event(event.into()));
-        self.notify()
+        self.notify(Told::Whole)
     }
 
     /// Sends an event that overtakes what is queued, and tells the reader, which gets it next. Of the buffers that it
@@ -89,15 +89,21 @@ impl Sender {
     ///
     /// # Errors
     /// [`Released`]: everything added was dropped.
-    pub(crate) fn notify(&self) -> Result<(), Released> {
-        if self.shared.notify() {
+    pub(crate) fn notify(&self, told: Told) -> Result<(), Released> {
+        if self.shared.notify(told) {
             return Ok(());
         }
         self.shared.drain_orphan();
         Err(Released)
     }
 
-    /// Buffers that wait for the reader. A snapshot. Wait-free.
+    /// Buffers that wait for the reader, the one that is being filled counted. A snapshot. Wait-free.
+    #[inline]
+    pub(crate) fn queued(&self) -> u32 {
+        self.shared.queued()
+    }
+
+    /// As [`queued`](Self::queued), the one that is being filled not counted.
     pub(crate) fn backlog(&self) -> u32 {
         self.shared.backlog()
     }

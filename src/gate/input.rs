@@ -123,21 +123,18 @@ pub trait Input: fmt::Debug {
     /// If there is no such channel.
     fn resume_consumption(&mut self, channel: usize);
 
+    /// How [`next`](Self::next) and [`next_timeout`](Self::next_timeout) wait.
+    fn wait_strategy(&self) -> WaitStrategy;
+
     /// The time that was waited for producers, in all.
     fn idle(&self) -> Duration;
-
-    /// How [`next`](Self::next) and [`next_timeout`](Self::next_timeout) wait.
-    fn wait_strategy(&self) -> WaitStrategy {
-        WaitStrategy::default()
-    }
 
     /// For the measuring of [`idle`](Self::idle): whoever asks begins to wait, or has given up.
     #[doc(hidden)]
     fn waits(&mut self, waits: bool);
 
     /// As [`try_next`](Self::try_next), but waits until there is something; `None` when every channel has ended.
-    /// Blocking, on the producers, as
-    /// [`wait_strategy`](Self::wait_strategy) says.
+    /// Blocking, on the producers: waits as its [`WaitStrategy`] says.
     ///
     /// # Errors
     /// As [`try_next`](Self::try_next).
@@ -166,16 +163,15 @@ pub trait Input: fmt::Debug {
 }
 
 fn next_until<I: Input>(input: &mut I, deadline: Option<Instant>) -> Option<Next> {
-    match input.try_next() {
-        Ok(None) if !input.is_ended() => {}
-        found => return Some(found),
-    }
-    input.waits(true);
     let look = |input: &mut I| match input.try_next() {
         Ok(None) if !input.is_ended() => None,
         found => Some(found),
     };
-    let found = wait(input.wait_strategy(), deadline, input, look, I::poll_next);
+    if let Some(found) = look(input) {
+        return Some(found);
+    }
+    input.waits(true);
+    let found = wait(input.wait_strategy(), deadline, input, look, Input::poll_next);
     input.waits(false);
     found
 }

@@ -7,9 +7,12 @@ use crate::{
 
 /// The reading end of a channel, and what the gate knows of it.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct InputChannel {
     receiver: Receiver,
     pub(super) ended: bool,
+    /// The writer has flushed, and the open segment was not looked at since.
+    flushed: bool,
     /// It has said that no more records follow.
     pub(super) end_of_data: bool,
     pub(super) consumption: Consumption,
@@ -31,7 +34,7 @@ pub(super) enum Consumption {
 pub(super) enum Polled {
     /// Something; the channel stays in turn.
     Ready(Item),
-    /// Something; the channel has announced itself anew and stands in the inbox.
+    /// Something; the gate has not the token any more: the channel announces itself when there is more, or has done so.
     Announced(Item),
     /// Nothing; the channel announces itself when there is something.
     Idle,
@@ -39,19 +42,31 @@ pub(super) enum Polled {
 
 impl InputChannel {
     pub(super) fn new(receiver: Receiver) -> Self {
-        Self { receiver, ended: false, end_of_data: false, consumption: Consumption::On, owes_resumption: false }
+        Self {
+            receiver,
+            ended: false,
+            flushed: false,
+            end_of_data: false,
+            consumption: Consumption::On,
+            owes_resumption: false,
+        }
     }
 
     /// Polls a channel whose token the gate has.
     pub(super) fn poll(&mut self) -> Polled {
-        let polled = if let Some(item) = self.receiver.poll() {
+        let polled = if let Some(item) = self.receiver.poll_whole() {
             Polled::Ready(item)
         } else {
-            self.receiver.unqueue();
-            match self.receiver.poll() {
-                None => return Polled::Idle,
-                Some(item) if self.receiver.requeue() => Polled::Ready(item),
-                Some(item) => Polled::Announced(item),
+            self.flushed |= self.receiver.unqueue();
+            if let Some(item) = self.receiver.poll_whole() {
+                if self.receiver.requeue() { Polled::Ready(item) } else { Polled::Announced(item) }
+            } else if std::mem::take(&mut self.flushed)
+                && let Some(item) = self.receiver.poll()
+            {
+                // More of the same segment is of interest only once the writer says so.
+                Polled::Announced(item)
+            } else {
+                return Polled::Idle;
             }
         };
         if let Polled::Ready(Item::Event(event)) | Polled::Announced(Item::Event(event)) = &polled {

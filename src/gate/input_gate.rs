@@ -62,9 +62,9 @@ pub struct InputGate {
     priority: VecDeque<u32>,
     /// Channels that have not ended.
     open: usize,
-    strategy: WaitStrategy,
     /// Channels that have not said that no more records follow.
     producing: usize,
+    strategy: WaitStrategy,
     idle: Waited,
     /// What is said to a writer behind a network once whoever reads has come back for more, and so has handled what the
     /// event stood behind.
@@ -347,12 +347,12 @@ impl Input for InputGate {
         }
     }
 
-    fn idle(&self) -> Duration {
-        self.idle()
-    }
-
     fn wait_strategy(&self) -> WaitStrategy {
         self.strategy
+    }
+
+    fn idle(&self) -> Duration {
+        self.idle()
     }
 
     fn waits(&mut self, waits: bool) {

@@ -1,6 +1,7 @@
 //! Buffers in, records out.
 
 use std::{
+    ops::Range,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,8 +13,13 @@ use super::{
 use crate::{
     buffer::Buffer,
     channel::Event,
-    record::{DecodeError, DeserializeRecord, Found, RecordError, SpanningReader},
+    memory::prefetch,
+    record::{DecodeError, DeserializeRecord, Found, LENGTH_BYTES, RecordError, SpanningReader, whole_record},
 };
+
+/// Records to prefetch ahead, on the guess that they are as long as the one at hand: where a record begins is known only
+/// from the one before it, so without the guess each is a cache miss of its own, one after the other.
+const AHEAD: usize = 8;
 
 /// Reads the records of all channels of a gate.
 ///
@@ -61,6 +67,7 @@ use crate::{
 #[derive(Debug)]
 pub struct RecordReader<G = InputGate> {
     gate: G,
+    max_record: usize,
     /// One for each channel: a record may be open on each.
     spanning: Vec<SpanningReader>,
     /// Channels whose bytes turned out to be no stream of records: the rest of them is dropped.
@@ -74,6 +81,8 @@ struct Current {
     channel: usize,
     buffer: Buffer,
     at: usize,
+    /// The byte at `at` begins a record: it can be cut out without asking the channel's [`SpanningReader`].
+    between_records: bool,
 }
 
 /// One record, and where it came from. Borrowed from the reader: copy what must outlive the next call.
@@ -131,8 +140,8 @@ pub enum RecordOrEvent<'a> {
     Checkpoint(CheckpointEvent),
 }
 
-/// What [`RecordReader::next_arriving`] found, behind the borrow checker's back: lent out by its caller.
-enum Arrived {
+/// What [`RecordReader::find`] found, behind the borrow checker's back: lent out by its caller.
+pub(super) enum Arrived {
     Record(Found),
     Event(RecordOrEvent<'static>),
 }
@@ -163,7 +172,7 @@ impl<G: Input> RecordReader<G> {
     pub fn new(gate: G, max_record: usize) -> Self {
         let channels = gate.channels();
         let spanning = (0..channels).map(|_| SpanningReader::new(max_record)).collect();
-        Self { gate, spanning, broken: vec![false; channels], current: None }
+        Self { gate, max_record, spanning, broken: vec![false; channels], current: None }
     }
 
     /// Gives the memory of a record that spanned buffers back when it took more than `bytes`: see
@@ -182,14 +191,13 @@ impl<G: Input> RecordReader<G> {
     #[inline]
     #[allow(clippy::should_implement_trait, reason = "records are lent, which an Iterator cannot do")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
-        let found = match self.next_at_hand()? {
-            None => match self.next_record(|gate| Poll::Ready(gate.next())) {
-                Poll::Ready(found) => found?,
-                Poll::Pending => None, // never: the gate waits
-            },
-            found => found,
-        };
-        Ok(found.and_then(|found| self.lend(&found)))
+        if let Some(place) = self.at_hand() {
+            return Ok(self.lend_in_place(place));
+        }
+        match self.next_elsewhere(|gate| Poll::Ready(gate.next())) {
+            Poll::Ready(found) => Ok(found?.and_then(|found| self.lend(&found))),
+            Poll::Pending => Ok(None), // never: the gate waits
+        }
     }
 
     /// The next record if there is one now; `None` if there is nothing now, or nothing ever
@@ -199,14 +207,13 @@ impl<G: Input> RecordReader<G> {
     /// As [`next`](Self::next).
     #[inline]
     pub fn try_next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
-        let found = match self.next_at_hand()? {
-            None => match self.next_record(|gate| Poll::Ready(gate.try_next())) {
-                Poll::Ready(found) => found?,
-                Poll::Pending => None, // never: the gate says `None`
-            },
-            found => found,
-        };
-        Ok(found.and_then(|found| self.lend(&found)))
+        if let Some(place) = self.at_hand() {
+            return Ok(self.lend_in_place(place));
+        }
+        match self.next_elsewhere(|gate| Poll::Ready(gate.try_next())) {
+            Poll::Ready(found) => Ok(found?.and_then(|found| self.lend(&found))),
+            Poll::Pending => Ok(None), // never: the gate says `None`
+        }
     }
 
     /// As [`next`](Self::next), but arranges for the waker to be woken when there may be something. Lock-free. Only the
@@ -215,10 +222,10 @@ impl<G: Input> RecordReader<G> {
     /// # Errors
     /// As [`next`](Self::next).
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Record<'_>>, ReadError>> {
-        let found = match self.next_at_hand()? {
-            None => ready!(self.next_record(|gate| gate.poll_next(context)))?,
-            found => found,
-        };
+        if let Some(place) = self.at_hand() {
+            return Poll::Ready(Ok(self.lend_in_place(place)));
+        }
+        let found = ready!(self.next_elsewhere(|gate| gate.poll_next(context)))?;
         Poll::Ready(Ok(found.and_then(|found| self.lend(&found))))
     }
 
@@ -311,13 +318,35 @@ impl<G: Input> RecordReader<G> {
         self.spanning[channel].open_record()
     }
 
-    /// Looks for a record in the buffer at hand; gives the buffer back when it is used up.
+    /// Takes the next record of the buffer at hand, if that has all of it. The hot path.
     #[inline]
+    pub(super) fn at_hand(&mut self) -> Option<Range<usize>> {
+        let current = self.current.as_mut().filter(|current| current.between_records)?;
+        let place = whole_record(&current.buffer, current.at, self.max_record)?;
+        current.at = place.end;
+        prefetch(&current.buffer, place.end + AHEAD * (LENGTH_BYTES + place.len()));
+        Some(place)
+    }
+
+    /// The next record where [`at_hand`](Self::at_hand) has none: one that is cut by an end of the buffer at hand, or
+    /// one in what `arrive` brings.
+    #[cold]
+    fn next_elsewhere(&mut self, arrive: impl FnMut(&mut G) -> Poll<Next>) -> Poll<Result<Option<Found>, ReadError>> {
+        match self.next_at_hand()? {
+            None => self.next_record(arrive),
+            found => Poll::Ready(Ok(found)),
+        }
+    }
+
+    /// Looks for a record in the buffer at hand; gives the buffer back when it is used up.
     fn next_at_hand(&mut self) -> Result<Option<Found>, ReadError> {
         let Some(current) = &mut self.current else { return Ok(None) };
         let channel = current.channel;
         match self.spanning[channel].next(&current.buffer, &mut current.at) {
-            Ok(Some(found)) => Ok(Some(found)),
+            Ok(Some(found)) => {
+                current.between_records = true;
+                Ok(Some(found))
+            }
             Ok(None) => {
                 self.current = None;
                 Ok(None)
@@ -341,16 +370,35 @@ impl<G: Input> RecordReader<G> {
         }
     }
 
+    /// The next record, to be [lent](Self::lend), or event.
+    #[inline]
+    pub(super) fn find(
+        &mut self,
+        arrive: &mut impl FnMut(&mut G) -> Poll<Next>,
+    ) -> Poll<Result<Option<Arrived>, ReadError>> {
+        match self.at_hand() {
+            Some(place) => Poll::Ready(Ok(Some(Arrived::Record(Found::InPlace(place))))),
+            None => self.find_elsewhere(arrive),
+        }
+    }
+
+    #[cold]
+    fn find_elsewhere(
+        &mut self,
+        arrive: &mut impl FnMut(&mut G) -> Poll<Next>,
+    ) -> Poll<Result<Option<Arrived>, ReadError>> {
+        match self.next_at_hand()? {
+            Some(found) => Poll::Ready(Ok(Some(Arrived::Record(found)))),
+            None => self.next_arriving(arrive),
+        }
+    }
+
     /// The next record or event.
     fn next_item(
         &mut self,
         mut arrive: impl FnMut(&mut G) -> Poll<Next>,
     ) -> Poll<Result<Option<RecordOrEvent<'_>>, ReadError>> {
-        let arrived = match self.next_at_hand()? {
-            Some(found) => Some(Arrived::Record(found)),
-            None => ready!(self.next_arriving(&mut arrive))?,
-        };
-        Poll::Ready(Ok(match arrived {
+        Poll::Ready(Ok(match ready!(self.find(&mut arrive))? {
             Some(Arrived::Record(found)) => self.lend(&found).map(RecordOrEvent::Record),
             Some(Arrived::Event(event)) => Some(event),
             None => None,
@@ -394,7 +442,8 @@ impl<G: Input> RecordReader<G> {
             BufferOrEvent::Checkpoint(event) => Some(RecordOrEvent::Checkpoint(event)),
             _ if self.broken[channel] => None,
             BufferOrEvent::Buffer(buffer) => {
-                self.current = Some(Current { channel, buffer, at: 0 });
+                let between_records = self.spanning[channel].is_between_records();
+                self.current = Some(Current { channel, buffer, at: 0, between_records });
                 None
             }
             BufferOrEvent::Event(event) => {
@@ -407,9 +456,16 @@ impl<G: Input> RecordReader<G> {
         })
     }
 
+    /// The record that [`at_hand`](Self::at_hand) took.
+    #[inline]
+    pub(super) fn lend_in_place(&self, place: Range<usize>) -> Option<Record<'_>> {
+        let current = self.current.as_ref()?;
+        Some(Record { channel: current.channel, bytes: &current.buffer[place] })
+    }
+
     /// The record that [`next_at_hand`](Self::next_at_hand) found.
     #[inline]
-    fn lend(&self, found: &Found) -> Option<Record<'_>> {
+    pub(super) fn lend(&self, found: &Found) -> Option<Record<'_>> {
         let current = self.current.as_ref()?;
         let bytes = self.spanning[current.channel].bytes(&current.buffer, found);
         Some(Record { channel: current.channel, bytes })

@@ -37,12 +37,14 @@ mod bounds;
 mod compare;
 mod heap;
 mod mapping;
+mod prefetch;
 mod segment;
 #[cfg(test)]
 mod testing;
 mod total;
 mod view;
 
+pub(crate) use self::prefetch::prefetch;
 pub use self::{
     arena::{Arena, ArenaOptions, DEFAULT_SEGMENT_SIZE, MAX_SEGMENT_SIZE},
     arena_error::ArenaError,

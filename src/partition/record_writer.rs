@@ -105,7 +105,7 @@ impl<S> RecordWriter<S> {
     where
         S: ChannelSelector<R>,
     {
-        let written = match self.selector.select(record, self.partition.subpartitions()) {
+        let written = match self.selector.select_among(record, &self.partition) {
             Target::One(subpartition) => self.partition.emit(record, subpartition),
             Target::All => self.partition.broadcast(record),
         };
@@ -194,11 +194,12 @@ impl<S> RecordWriter<S> {
     }
 
     /// Asks the selector.
+    #[inline]
     pub(super) fn select<R: ?Sized>(&mut self, record: &R) -> Target
     where
         S: ChannelSelector<R>,
     {
-        self.selector.select(record, self.partition.subpartitions())
+        self.selector.select_among(record, &self.partition)
     }
 
     /// Writes `record` to `target`; pending says that nothing of it was written.
@@ -323,6 +324,50 @@ impl<S> RecordWriter<S> {
         Ok(())
     }
 
+    /// Writes one record to one subpartition, whatever the selector says. Blocking, on the pool.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit).
+    pub fn emit_to_one<R: SerializeRecord + ?Sized>(
+        &mut self,
+        record: &R,
+        subpartition: usize,
+    ) -> Result<(), WriteError> {
+        if let Err(error) = self.partition.emit(record, subpartition) {
+            return Err(self.flushed(error));
+        }
+        if self.flush_each {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Writes one record to every subpartition by itself, whatever the selector says: for small ones among records to
+    /// single subpartitions, such as watermarks. Serialized for each, but unlike [`broadcast`](Self::broadcast) it goes
+    /// into the segments that are open, and ends none before it is full. If a segment for all is open, or the pool has not
+    /// enough for each to have its own, it is broadcast. Counts once, or once for each. Blocking, on the pool.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit). After [`WriteError::Released`] the other readers have got it.
+    ///
+    /// # Source
+    /// Flink's `ChannelSelectorRecordWriter.broadcastEmit`.
+    pub fn emit_to_each<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
+        if let Err(error) = self.partition.emit_to_each(record) {
+            return Err(self.flushed(error));
+        }
+        if self.flush_each {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Number of subpartitions. Never changes.
+    #[must_use]
+    pub fn subpartitions(&self) -> usize {
+        self.partition.subpartitions()
+    }
+
     /// Flushes after an error, too, if each record is to be: what went to all has reached those who are there.
     #[cold]
     fn flushed(&mut self, error: WriteError) -> WriteError {
@@ -335,6 +380,12 @@ impl<S> RecordWriter<S> {
     /// Tells all readers of everything that was written. Lock-free; O(subpartitions).
     pub fn flush(&mut self) {
         self.partition.flush();
+    }
+
+    /// Flushes, and gives up the segments at hand, however little is in them: once the readers have taken them, the writer
+    /// holds none until its next record. For one that will be idle. Lock-free; O(subpartitions).
+    pub fn flush_and_release(&mut self) {
+        self.partition.flush_and_release();
     }
 
     /// Tells the reader of one subpartition of everything that was written to it. Lock-free.

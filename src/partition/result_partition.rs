@@ -4,12 +4,13 @@ use std::{fmt, time::Duration};
 
 use super::{
     pieces::{Rest, Wait, never_pending},
+    selector::Channels,
     subpartition::ResultSubpartition,
     write_error::WriteError,
 };
 use crate::{
     buffer::BufferBuilder,
-    channel::{CheckpointBarrier, Event, Sender, Shared, SharedEvent},
+    channel::{CheckpointBarrier, Event, Sender, Shared, SharedEvent, Told},
     lockfree::wait::Waited,
     pool::LocalBufferPool,
     record::{LENGTH_BYTES, SerializeRecord},
@@ -136,13 +137,31 @@ impl ResultPartition {
         never_pending(self.broadcast_with(record, &mut Wait::Block))
     }
 
+    /// Writes `record` to every subpartition by itself, or as [`broadcast`](Self::broadcast) does if a segment for all is
+    /// open, or there can be none for each. If a reader is gone, the others get the record all the same.
+    pub(super) fn emit_to_each<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
+        let subpartitions = self.subpartitions.len();
+        if self.broadcast.is_some() || (self.pool.required() as usize) < subpartitions {
+            return self.broadcast(record);
+        }
+        let mut outcome = Ok(());
+        for to in 0..subpartitions {
+            match self.emit(record, to) {
+                Err(WriteError::Released { .. }) if outcome.is_err() => {}
+                Err(error @ WriteError::Released { .. }) => outcome = Err(error),
+                written => written?,
+            }
+        }
+        outcome
+    }
+
     pub(super) fn finish_broadcast(&mut self) {
         if let Some(builder) = self.broadcast.take() {
             builder.finish();
             for subpartition in &self.subpartitions {
                 subpartition.sender().set_open(false);
             }
-            self.tell_all();
+            self.tell_all(Told::Whole);
         }
     }
 
@@ -155,11 +174,18 @@ impl ResultPartition {
         if let Some(builder) = &self.broadcast {
             if builder.written() != self.broadcast_told {
                 self.broadcast_told = builder.written();
-                self.tell_all();
+                self.tell_all(Told::Flushed);
             }
         } else {
             self.subpartitions.iter_mut().for_each(ResultSubpartition::flush);
         }
+    }
+
+    /// As [`flush`](Self::flush), and leaves no segment open.
+    pub(super) fn flush_and_release(&mut self) {
+        self.flush();
+        self.finish_broadcast();
+        self.subpartitions.iter_mut().for_each(ResultSubpartition::finish);
     }
 
     /// Tells the reader of subpartition `of`. Lock-free.
@@ -172,9 +198,9 @@ impl ResultPartition {
     }
 
     /// Tells all readers that there is something, and notes who is gone.
-    pub(super) fn tell_all(&mut self) {
+    pub(super) fn tell_all(&mut self, told: Told) {
         for (index, subpartition) in self.subpartitions.iter_mut().enumerate() {
-            subpartition.tell();
+            subpartition.tell(told);
             if subpartition.is_released() {
                 self.gone.get_or_insert(index);
             }
@@ -257,19 +283,28 @@ impl ResultPartition {
 
 /// Writes length and record into `builder` if they fit with at least a byte to spare; a segment that is exactly full
 /// is finished, so it goes the long way.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "as `commit_with`")]
 pub(super) fn write_whole<R: SerializeRecord + ?Sized>(builder: &mut BufferBuilder, record: &R, len: usize) -> bool {
-    let Some(room) = builder.remaining().checked_sub(LENGTH_BYTES) else { return false };
-    if len >= room {
-        return false;
+    let Some(framed) = len.checked_add(LENGTH_BYTES) else { return false };
+    builder.commit_with(framed, |dst| {
+        let (length, body) = dst.split_at_mut(LENGTH_BYTES);
+        length.copy_from_slice(&(len as u32).to_be_bytes());
+        record.serialize_into(body);
+    })
+}
+
+/// For selectors that go by who has how much to read.
+impl Channels for ResultPartition {
+    #[inline]
+    fn count(&self) -> usize {
+        self.subpartitions()
     }
-    let dst = builder.spare(LENGTH_BYTES + len);
-    let (length, body) = dst.split_at_mut(LENGTH_BYTES);
-    length.copy_from_slice(&(len as u32).to_be_bytes());
-    record.serialize_into(body);
-    builder.advance(LENGTH_BYTES + len);
-    builder.commit();
-    true
+
+    #[inline]
+    fn backlog(&self, channel: usize) -> usize {
+        self.backlog(channel)
+    }
 }
 
 impl Drop for ResultPartition {

@@ -2,7 +2,7 @@
 
 use crate::{
     buffer::{BufferBuilder, BufferConsumer, BufferMut},
-    channel::{Released, Sender, SharedEvent},
+    channel::{Released, Sender, SharedEvent, Told},
 };
 
 /// The segments for one reader, in order, of which the last may be open.
@@ -46,7 +46,7 @@ impl ResultSubpartition {
         if let Some(builder) = self.open.take() {
             builder.finish();
             self.sender.set_open(false);
-            self.tell();
+            self.tell(Told::Whole);
         }
     }
 
@@ -56,7 +56,7 @@ impl ResultSubpartition {
             && builder.written() != self.told
         {
             self.told = builder.written();
-            self.tell();
+            self.tell(Told::Flushed);
         }
     }
 
@@ -66,8 +66,8 @@ impl ResultSubpartition {
     }
 
     /// Tells the reader that there is something.
-    pub(super) fn tell(&mut self) {
-        if !self.released && self.sender.notify() == Err(Released) {
+    pub(super) fn tell(&mut self, told: Told) {
+        if !self.released && self.sender.notify(told) == Err(Released) {
             self.released = true;
             self.open = None;
         }

@@ -81,6 +81,19 @@ pub enum RecordError {
     },
 }
 
+/// Where the record lies whose length stands at `at`, if all of it lies in `input` and it is not over `max_record`. Keeps
+/// nothing: where there is none, the [`SpanningReader`] says why.
+///
+/// # Panics
+/// If `at` lies beyond the input.
+#[inline]
+pub(crate) fn whole_record(input: &[u8], at: usize, max_record: usize) -> Option<Range<usize>> {
+    let (length, rest) = input[at..].split_first_chunk::<LENGTH_BYTES>()?;
+    let len = u32::from_be_bytes(*length) as usize;
+    let start = at + LENGTH_BYTES;
+    (len <= rest.len() && len <= max_record).then_some(start..start + len)
+}
+
 impl SpanningReader {
     /// A reader at the start of a stream that refuses records of more than `max_record` bytes. Allocates nothing until
     /// a record spans buffers.
@@ -118,18 +131,19 @@ impl SpanningReader {
     /// If `*at` lies beyond the input.
     #[inline]
     pub fn next(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Found>, RecordError> {
-        if self.length_seen == 0 {
-            let rest = &input[*at..];
-            if let Some((length, rest)) = rest.split_first_chunk::<LENGTH_BYTES>() {
-                let len = u32::from_be_bytes(*length) as usize;
-                if len <= rest.len() && len <= self.max_record {
-                    let start = *at + LENGTH_BYTES;
-                    *at = start + len;
-                    return Ok(Some(Found::InPlace(start..start + len)));
-                }
-            }
+        if self.is_between_records()
+            && let Some(range) = whole_record(input, *at, self.max_record)
+        {
+            *at = range.end;
+            return Ok(Some(Found::InPlace(range)));
         }
         self.next_spanning(input, at)
+    }
+
+    /// Whether the next byte begins a record. While it does, [`whole_record`] may stand in for [`next`](Self::next).
+    #[inline]
+    pub(crate) fn is_between_records(&self) -> bool {
+        self.length_seen == 0
     }
 
     /// The bytes of the record that was found last, if it was [`Found::Spanning`]; else unspecified.
@@ -274,6 +288,27 @@ mod tests {
             }
             pieces.push(&bytes[from..]);
             prop_assert_eq!(read_all(&mut SpanningReader::new(40), &pieces), Ok(records));
+        }
+    }
+
+    #[test]
+    fn records_of_every_length_up_to_the_limit_are_found_wherever_they_are_cut() {
+        const LIMIT: usize = 6;
+        let records: Vec<Vec<u8>> = (0..=LIMIT).map(|len| vec![len as u8; len]).collect();
+        let bytes = stream(&records);
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                assert_eq!(
+                    read_all(&mut SpanningReader::new(LIMIT), &pieces),
+                    Ok(records.clone()),
+                    "{first}, {second}"
+                );
+            }
+            let pieces = [&bytes[..first], &bytes[first..]];
+            let error = read_all(&mut SpanningReader::new(LIMIT - 1), &pieces).unwrap_err();
+            let offset = (bytes.len() - LIMIT - LENGTH_BYTES) as u64;
+            assert_eq!(error, RecordError::TooLarge { offset, len: LIMIT as u32, limit: LIMIT - 1 }, "cut at {first}");
         }
     }
 

@@ -24,7 +24,7 @@ use crate::{
 
 /// What reaches a connection from the side.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Open its channels.
     Open(Box<OpenGate>),
     /// A gate says something to the writer of one of its channels.
@@ -35,9 +35,9 @@ pub(super) enum Command {
 
 /// See the [module](self). Polled by its task, or by a test.
 #[derive(Debug)]
-pub(super) struct Connection<L> {
+pub(crate) struct Connection<L> {
     link: L,
-    pub(super) session: Session,
+    pub(crate) session: Session,
     commands: UnboundedReceiver<Command>,
     /// Nobody can send commands any more.
     abandoned: bool,
@@ -48,14 +48,14 @@ pub(super) struct Connection<L> {
 }
 
 impl<L: Link> Connection<L> {
-    pub(super) fn new(link: L, session: Session, commands: UnboundedReceiver<Command>, counter: Arc<Counter>) -> Self {
+    pub(crate) fn new(link: L, session: Session, commands: UnboundedReceiver<Command>, counter: Arc<Counter>) -> Self {
         let counted = Traffic::default();
         Self { link, session, commands, abandoned: false, unflushed: false, counter, counted }
     }
 
     /// Reads and writes as much as goes. Ready when the connection has ended: in order, or by a failure, which the channels
     /// have then been told of.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), Failure>> {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), Failure>> {
         let end = self.poll_inner(context, now);
         self.counter.add(&mut self.counted, self.session.inlet.traffic);
         let end = ready!(end);
@@ -103,14 +103,19 @@ impl<L: Link> Connection<L> {
         let link = &mut self.link;
         match self.session.inlet.with_parts(|parts| link.poll_read(context, parts)) {
             Poll::Pending => Ok(Poll::Pending),
-            Poll::Ready(Err(error)) => Err(Failure::Lost(Arc::new(error))),
+            Poll::Ready(Err(error)) => Err(lost(error)),
+            Poll::Ready(Ok(0)) if self.session.inlet.looks_like_tls() => Err(Failure::NeedsTls),
             Poll::Ready(Ok(0)) => Err(Failure::Closed),
-            Poll::Ready(Ok(bytes)) => self.session.arrived(bytes, now).map(Poll::Ready),
+            Poll::Ready(Ok(bytes)) => {
+                if self.link.copies() {
+                    self.session.inlet.traffic.copied += bytes as u64;
+                }
+                self.session.arrived(bytes, now).map(Poll::Ready)
+            }
         }
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
-        let lost = |error| Failure::Lost(Arc::new(error));
         while !self.session.out().is_empty() {
             match self.link.poll_write(context, &[IoSlice::new(self.session.out())]) {
                 Poll::Pending => return Ok(()),
@@ -129,8 +134,15 @@ impl<L: Link> Connection<L> {
     }
 }
 
+/// An alert of TLS says what is the matter; any other error, that the connection is lost.
+fn lost(error: io::Error) -> Failure {
+    let is_tls = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
+    let error = Arc::new(error);
+    if is_tls { Failure::Tls(error) } else { Failure::Lost(error) }
+}
+
 /// Polls `connection` until it has ended, and minds the time.
-pub(super) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), Failure> {
+pub(crate) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), Failure> {
     let mut sleep = pin!(tokio::time::sleep_until(Instant::now().into()));
     std::future::poll_fn(|context| {
         loop {

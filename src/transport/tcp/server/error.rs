@@ -4,12 +4,13 @@ use std::{io, time::Duration};
 
 use crate::{
     channel::Cause,
+    transport::tcp::tls::TlsError,
     wire::{DecodeError, EncodeError, InputChannelId},
 };
 
 /// What the peer is told.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     #[error("this is no message of a consumer of Flink {version}: {0}", version = crate::wire::FLINK_VERSION)]
     Decode(DecodeError),
     #[error("{message} for receiver {receiver}, which is not open")]
@@ -94,6 +95,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// Certificates or keys can not be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The system refuses a thread, or what a runtime takes: end some programs, or raise the limits.
     #[error("cannot start a network thread: {0}")]
     Thread(#[source] io::Error),
