@@ -13,6 +13,13 @@
 //! can take (M3), and may borrow from the common surplus up to its *maximum*. Borrowing and giving back are a bounded
 //! number of additions to one counter (`quota`); no step is repeated until it succeeds.
 //!
+//! Its *fair share* is its required part and a proportion of the surplus. A pool may borrow beyond it, but not while another
+//! waits that has less than its own. A pool can be [resized](LocalBufferPool::resize) while in use, [let fail](PoolControl),
+//! asked for [several segments at once](LocalBufferPool::try_request_many), [for a channel](LocalBufferPool::try_request_for)
+//! of which each has a maximum, and [beyond its maximum](LocalBufferPool::try_request_overdraft) by an overdraft. Without a
+//! local pool segments come from the [network pool](NetworkBufferPool::try_request), or are
+//! [exclusive](NetworkBufferPool::request_exclusive).
+//!
 //! A request takes, in this order: the segment returned last (still warm in cache) from the stash; what other threads
 //! returned; a segment of the required part that was never used; a borrowed one.
 //!
@@ -25,7 +32,9 @@
 //! | [`LocalBufferPool::recycle`], [`LocalBufferPool::recycle_many`] by the owner, own segment | wait-free |
 //! | [`LocalBufferPool::request`] | blocking, on the return of a segment: a few attempts, then parks the thread |
 //! | [`LocalBufferPool::poll_request`] | as [`LocalBufferPool::try_request`]; when it finds nothing takes the lock of the waiting list, and makes a system call if the lanes are open |
-//! | creating and dropping pools, [`NetworkBufferPool::usage`] | blocking, on one mutex of the control plane; dropping also on a thread in the middle of a return |
+//! | [`LocalBufferPool::try_request_many`], [`try_request_for`](LocalBufferPool::try_request_for), [`try_request_overdraft`](LocalBufferPool::try_request_overdraft) | as [`LocalBufferPool::try_request`] |
+//! | [`NetworkBufferPool::try_request`], [`try_request_many`](NetworkBufferPool::try_request_many) | as a request from the depot |
+//! | creating, resizing and dropping pools, exclusive segments, [`NetworkBufferPool::usage`] | blocking, on one mutex of the control plane; dropping, and resizing to less than is lent, also on a thread in the middle of a return |
 //!
 //! # Source
 //! Flink's `NetworkBufferPool` and `LocalBufferPool`; the stash is DPDK's per-lcore mempool cache.
