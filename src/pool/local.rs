@@ -245,7 +245,7 @@ impl LocalBufferPool {
     pub(super) fn noted(&self, found: Result<BufferMut, RequestError>) -> Result<BufferMut, RequestError> {
         #[cfg(feature = "leaks")]
         if let Ok(buffer) = &found {
-            self.core.table.takers.note(buffer, &self.state.name);
+            self.core.table.takers.note(buffer, Some(&self.state.name));
         }
         found
     }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# certificates.sh FOLDER: an authority and a certificate for 127.0.0.1 that it has signed, for both ends of a connection:
-# ca.pem, cert.pem and key.pem for forebay, ca.p12 and key.p12 (password: interop) for Flink.
+# certificates.sh FOLDER: an authority and a certificate for 127.0.0.1 that it has signed, for both ends of a
+# connection: ca.pem, cert.pem and key.pem for forebay, ca.p12 and key.p12 (password: interop) for Flink.
 # RSA, for that is what the cipher suites of Flink's default need.
 set -euo pipefail
 mkdir -p "$1"

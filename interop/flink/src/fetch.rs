@@ -145,8 +145,8 @@ struct Reading {
 }
 
 impl Reading {
-    /// Counts one record or event. The bytes of a record, which are never none, for there is a tag; 0 for an event; `None` at
-    /// the end of all channels.
+    /// Counts one record or event. The bytes of a record, which are never none, for there is a tag; 0 for an event;
+    /// `None` at the end of all channels.
     fn next(&mut self, align_ms: u64) -> Result<Option<usize>> {
         let (channel, event) = match self.reader.next_or_event()? {
             None => return Ok(None),

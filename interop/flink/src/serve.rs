@@ -63,7 +63,8 @@ pub(crate) struct Shape {
     /// Kind of the barriers
     #[arg(long, value_enum, default_value_t = BarrierKind::Aligned)]
     barrier_kind: BarrierKind,
-    /// Says that no more records follow, and waits until all consumers have acknowledged that, or does not; or does not say
+    /// Says that no more records follow, and waits until all consumers have acknowledged that, or does not; or does not
+    /// say
     #[arg(long, value_enum, default_value_t = EndOfData::Wait)]
     end_of_data: EndOfData,
 }
