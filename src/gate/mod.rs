@@ -7,10 +7,11 @@
 //! ```
 //!
 //! An idle channel costs nothing: the gate looks only at channels that announced themselves. Ready channels take turns,
-//! one buffer each.
+//! one buffer each. A [`StreamReader`] on top takes records for stream elements, and merges the watermarks of all channels
+//! in a [`StatusWatermarkValve`].
 //!
 //! # Source
-//! Flink's `SingleInputGate`, `InputChannel`, `RecordReader`.
+//! Flink's `SingleInputGate`, `InputChannel`, `RecordReader`, `StatusWatermarkValve`.
 #![forbid(unsafe_code)]
 
 mod alignment;
