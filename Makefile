@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check fmt clippy doc test loom mutants fuzz-smoke bench bench-build miri tsan deep cargo-fuzz
+.PHONY: help check fmt clippy doc test loom mutants fuzz-smoke bench bench-build interop miri tsan deep cargo-fuzz
 
 # Set on the command line or in the environment.
 export LOOM_MAX_PREEMPTIONS ?= 2
@@ -27,6 +27,7 @@ check: fmt clippy doc ## Format, lints (every feature alone and all; the loom bu
 
 fmt:
 	cargo fmt --check
+	cargo fmt --check -p flink-interop
 	cargo fmt --check $(LOOM_TESTS)
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 
@@ -37,6 +38,7 @@ clippy:
 	  echo "+ feature $$f alone"; \
 	  cargo clippy --all-targets --no-default-features --features $$f -- -D warnings; \
 	done
+	cargo clippy -p flink-interop --all-targets -- -D warnings
 	# Only here does std's atomic in the library mean one that loom can't see (clippy.toml).
 	$(IN_LOOM) cargo clippy --lib --target-dir $(TARGET)/loom -- -D clippy::disallowed_types
 	$(IN_LOOM) cargo clippy $(LOOM_TESTS) --all-targets --no-deps --target-dir $(TARGET)/loom -- -D warnings
@@ -75,6 +77,9 @@ bench: ## Run the benches (FILTER=name)
 
 bench-build: ## Build the benches, and run none
 	cargo bench --all-features --bench '*' --no-run
+
+interop: ## Exchange with a real Flink in both directions, and compare (FILTER=part of a case's name)
+	cargo run --release -p flink-interop -- check "$(FILTER)"
 
 # $(call nightly,COMPONENT…) adds what is missing, or says what is.
 nightly = cargo +nightly --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal || \

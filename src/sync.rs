@@ -11,9 +11,11 @@ pub(crate) use loom::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
     },
-    thread::{Thread, current},
+    thread::yield_now,
 };
 
+#[cfg(forebay_loom)]
+pub(crate) use self::parking::{Thread, current};
 #[cfg(not(forebay_loom))]
 pub(crate) use self::real::*;
 
@@ -24,7 +26,7 @@ mod real {
             Arc, Mutex, MutexGuard,
             atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
         },
-        thread::{Thread, current},
+        thread::{Thread, current, yield_now},
     };
 
     /// std's cell with loom's closure interface: no pointer outlives the access that loom checks.
@@ -55,7 +57,7 @@ pub(crate) fn park_until(deadline: Option<std::time::Instant>) {
     #[cfg(forebay_loom)]
     {
         let _ = deadline;
-        loom::thread::park();
+        parking::park();
     }
     #[cfg(not(forebay_loom))]
     match deadline {
@@ -66,5 +68,55 @@ pub(crate) fn park_until(deadline: Option<std::time::Instant>) {
                 std::thread::park_timeout(deadline - now);
             }
         }
+    }
+}
+
+/// Parking with a token that is kept. loom's own is lost when the thread waits for a lock in between, and a wake that comes
+/// late ends a join, which loom takes for a park.
+#[cfg(forebay_loom)]
+mod parking {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    };
+
+    loom::thread_local! {
+        static TOKEN: Arc<Token> = Arc::default();
+    }
+
+    /// std's atomics: no step to explore lies between two accesses, so the two are always in keeping with each other.
+    #[derive(Debug, Default)]
+    struct Token {
+        woken: AtomicBool,
+        parked: AtomicBool,
+    }
+
+    /// A thread that may be woken.
+    #[derive(Debug)]
+    pub(crate) struct Thread {
+        thread: loom::thread::Thread,
+        token: Arc<Token>,
+    }
+
+    pub(crate) fn current() -> Thread {
+        Thread { thread: loom::thread::current(), token: TOKEN.with(Arc::clone) }
+    }
+
+    impl Thread {
+        pub(crate) fn unpark(&self) {
+            self.token.woken.store(true, SeqCst);
+            if self.token.parked.load(SeqCst) {
+                self.thread.unpark();
+            }
+        }
+    }
+
+    pub(super) fn park() {
+        let token = TOKEN.with(Arc::clone);
+        token.parked.store(true, SeqCst);
+        while !token.woken.swap(false, SeqCst) {
+            loom::thread::park();
+        }
+        token.parked.store(false, SeqCst);
     }
 }

@@ -101,6 +101,27 @@ fn records_span_segments_and_lengths_are_cut() {
 }
 
 #[test]
+fn a_length_may_be_cut_anywhere_and_a_record_be_as_large_as_the_limit() {
+    let limit = 3 * SEGMENT;
+    // Each leaves so many bytes of its segment, from none to more than a length: the next length is cut there.
+    for left in if cfg!(miri) { 2..4 } else { 0..7 } {
+        for next in [0, 1, SEGMENT - 4, limit] {
+            let first = 2 * SEGMENT - 4 - left; // spans, so that none of its segment is spared
+            let input: Vec<Vec<u8>> = [first, next, 5].iter().map(|&len| vec![len as u8; len]).collect();
+            let (_pool, mut partitions, mut gates) = join(1, 1, 8);
+            let mut writer = RecordWriter::new(partitions.remove(0), Forward);
+            input.iter().for_each(|record| writer.emit(record).unwrap());
+            writer.close();
+            let mut reader = RecordReader::new(gates.remove(0), limit);
+            for record in &input {
+                assert!(reader.next().unwrap().unwrap().bytes() == record, "{left} left, then {next}");
+            }
+            assert!(reader.next().unwrap().is_none());
+        }
+    }
+}
+
+#[test]
 fn hash_keeps_a_key_together_and_the_order_of_each_producer() {
     let count = if cfg!(miri) { 40 } else { 5_000 };
     let inputs: Vec<_> = (0..3).map(|p| numbered(p, count, |n| 10 + n % 50)).collect();

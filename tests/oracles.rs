@@ -12,13 +12,16 @@ use std::{
 use forebay::fuzzing;
 use proptest::prelude::*;
 
+type Oracle = fn(&[u8]);
+
 /// Each fuzz target, by the name of its file.
-const ORACLES: [(&str, fn(&[u8])); 8] = [
+const ORACLES: [(&str, Oracle); 9] = [
     ("decompression", fuzzing::decompression),
     ("element_stream", fuzzing::element_stream),
     ("event", fuzzing::event),
     ("frames", fuzzing::frames),
     ("gates", fuzzing::gates),
+    ("pools", fuzzing::pools),
     ("spanning", fuzzing::spanning),
     ("stream_element", fuzzing::stream_element),
     ("values", fuzzing::values),
@@ -49,7 +52,7 @@ unsafe impl GlobalAlloc for Watching {
 static ALLOCATOR: Watching = Watching;
 
 /// The oracle's own verdict; and however large a length is announced, memory is taken for what is there.
-fn judge(oracle: fn(&[u8]), input: &[u8]) {
+fn judge(oracle: Oracle, input: &[u8]) {
     /// What the library may reserve on the word of a count, and what an oracle makes of each byte it was given.
     const MOST: usize = 1 << 16;
     const MOST_A_BYTE: usize = 128;
@@ -117,6 +120,12 @@ proptest! {
         input in prop::collection::vec(prop_oneof![4 => Just(0_u8), 2 => 0_u8..9, 1 => any::<u8>()], 0..200),
     ) {
         ORACLES.iter().for_each(|&(_, oracle)| judge(oracle, &input));
+    }
+
+    /// Garbage of this length is mostly requests and returns; see the oracle.
+    #[test]
+    fn pools_do_as_their_model_does(input in prop::collection::vec(any::<u8>(), 100..600)) {
+        fuzzing::pools(&input);
     }
 
     #[test]

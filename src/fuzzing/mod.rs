@@ -6,6 +6,7 @@
 
 mod element_stream;
 mod gates;
+mod pools;
 mod spanning;
 mod stream_element;
 mod values;
@@ -13,6 +14,7 @@ mod wire;
 
 pub use element_stream::element_stream;
 pub use gates::gates;
+pub use pools::pools;
 pub use spanning::spanning;
 pub use stream_element::stream_element;
 pub use values::{VALUE_KINDS, values};

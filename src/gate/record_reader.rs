@@ -140,8 +140,8 @@ pub enum RecordOrEvent<'a> {
     Checkpoint(CheckpointEvent),
 }
 
-/// What [`RecordReader::next_arriving`] found, behind the borrow checker's back: lent out by its caller.
-enum Arrived {
+/// What [`RecordReader::find`] found, behind the borrow checker's back: lent out by its caller.
+pub(super) enum Arrived {
     Record(Found),
     Event(RecordOrEvent<'static>),
 }
@@ -370,16 +370,35 @@ impl<G: Input> RecordReader<G> {
         }
     }
 
+    /// The next record, to be [lent](Self::lend), or event.
+    #[inline]
+    pub(super) fn find(
+        &mut self,
+        arrive: &mut impl FnMut(&mut G) -> Poll<Next>,
+    ) -> Poll<Result<Option<Arrived>, ReadError>> {
+        match self.at_hand() {
+            Some(place) => Poll::Ready(Ok(Some(Arrived::Record(Found::InPlace(place))))),
+            None => self.find_elsewhere(arrive),
+        }
+    }
+
+    #[cold]
+    fn find_elsewhere(
+        &mut self,
+        arrive: &mut impl FnMut(&mut G) -> Poll<Next>,
+    ) -> Poll<Result<Option<Arrived>, ReadError>> {
+        match self.next_at_hand()? {
+            Some(found) => Poll::Ready(Ok(Some(Arrived::Record(found)))),
+            None => self.next_arriving(arrive),
+        }
+    }
+
     /// The next record or event.
     fn next_item(
         &mut self,
         mut arrive: impl FnMut(&mut G) -> Poll<Next>,
     ) -> Poll<Result<Option<RecordOrEvent<'_>>, ReadError>> {
-        let arrived = match self.next_at_hand()? {
-            Some(found) => Some(Arrived::Record(found)),
-            None => ready!(self.next_arriving(&mut arrive))?,
-        };
-        Poll::Ready(Ok(match arrived {
+        Poll::Ready(Ok(match ready!(self.find(&mut arrive))? {
             Some(Arrived::Record(found)) => self.lend(&found).map(RecordOrEvent::Record),
             Some(Arrived::Event(event)) => Some(event),
             None => None,
@@ -445,7 +464,8 @@ impl<G: Input> RecordReader<G> {
     }
 
     /// The record that [`next_at_hand`](Self::next_at_hand) found.
-    fn lend(&self, found: &Found) -> Option<Record<'_>> {
+    #[inline]
+    pub(super) fn lend(&self, found: &Found) -> Option<Record<'_>> {
         let current = self.current.as_ref()?;
         let bytes = self.spanning[current.channel].bytes(&current.buffer, found);
         Some(Record { channel: current.channel, bytes })

@@ -24,6 +24,7 @@ mod pieces;
 mod record_writer;
 mod result_partition;
 mod selector;
+mod stream_writer;
 mod subpartition;
 mod write_error;
 
@@ -37,4 +38,5 @@ pub use selector::{
     Broadcast, ChannelSelector, Channels, Forward, Global, HashByCode, HashByKey, LeastLoaded, Random, Rescale,
     RoundRobin, Target,
 };
+pub use stream_writer::{ByValue, StreamWriter};
 pub use write_error::{TryEmitError, WriteError};

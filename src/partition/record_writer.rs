@@ -324,6 +324,50 @@ impl<S> RecordWriter<S> {
         Ok(())
     }
 
+    /// Writes one record to one subpartition, whatever the selector says. Blocking, on the pool.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit).
+    pub fn emit_to_one<R: SerializeRecord + ?Sized>(
+        &mut self,
+        record: &R,
+        subpartition: usize,
+    ) -> Result<(), WriteError> {
+        if let Err(error) = self.partition.emit(record, subpartition) {
+            return Err(self.flushed(error));
+        }
+        if self.flush_each {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Writes one record to every subpartition by itself, whatever the selector says: for small ones among records to
+    /// single subpartitions, such as watermarks. Serialized for each, but unlike [`broadcast`](Self::broadcast) it goes
+    /// into the segments that are open, and ends none before it is full. If a segment for all is open, or the pool has not
+    /// enough for each to have its own, it is broadcast. Counts once, or once for each. Blocking, on the pool.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit). After [`WriteError::Released`] the other readers have got it.
+    ///
+    /// # Source
+    /// Flink's `ChannelSelectorRecordWriter.broadcastEmit`.
+    pub fn emit_to_each<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
+        if let Err(error) = self.partition.emit_to_each(record) {
+            return Err(self.flushed(error));
+        }
+        if self.flush_each {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Number of subpartitions. Never changes.
+    #[must_use]
+    pub fn subpartitions(&self) -> usize {
+        self.partition.subpartitions()
+    }
+
     /// Flushes after an error, too, if each record is to be: what went to all has reached those who are there.
     #[cold]
     fn flushed(&mut self, error: WriteError) -> WriteError {

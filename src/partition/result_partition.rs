@@ -137,6 +137,24 @@ impl ResultPartition {
         never_pending(self.broadcast_with(record, &mut Wait::Block))
     }
 
+    /// Writes `record` to every subpartition by itself, or as [`broadcast`](Self::broadcast) does if a segment for all is
+    /// open, or there can be none for each. If a reader is gone, the others get the record all the same.
+    pub(super) fn emit_to_each<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
+        let subpartitions = self.subpartitions.len();
+        if self.broadcast.is_some() || (self.pool.required() as usize) < subpartitions {
+            return self.broadcast(record);
+        }
+        let mut outcome = Ok(());
+        for to in 0..subpartitions {
+            match self.emit(record, to) {
+                Err(WriteError::Released { .. }) if outcome.is_err() => {}
+                Err(error @ WriteError::Released { .. }) => outcome = Err(error),
+                written => written?,
+            }
+        }
+        outcome
+    }
+
     pub(super) fn finish_broadcast(&mut self) {
         if let Some(builder) = self.broadcast.take() {
             builder.finish();
@@ -280,12 +298,12 @@ pub(super) fn write_whole<R: SerializeRecord + ?Sized>(builder: &mut BufferBuild
 impl Channels for ResultPartition {
     #[inline]
     fn count(&self) -> usize {
-        self.subpartitions.len()
+        self.subpartitions()
     }
 
     #[inline]
     fn backlog(&self, channel: usize) -> usize {
-        self.subpartitions[channel].sender().queued() as usize
+        self.backlog(channel)
     }
 }
 

@@ -3,12 +3,11 @@
 use super::{
     flush::FlushPolicy,
     record_writer::RecordWriter,
-    result_partition::{ResultPartition, WriteError},
+    result_partition::ResultPartition,
     selector::{ChannelSelector, Channels, Random, Target},
+    write_error::WriteError,
 };
-use crate::record::{
-    LatencyMarker, RecordAttributes, SerializeRecord, StreamRecord, Watermark, WatermarkStatus,
-};
+use crate::record::{LatencyMarker, RecordAttributes, SerializeRecord, StreamRecord, Watermark, WatermarkStatus};
 
 /// Writes the elements of a stream: records with timestamps to where a selector says, watermarks and the like to all.
 /// For a [`StreamReader`](crate::gate::StreamReader) on the other side, or a task of Flink's.
@@ -163,7 +162,7 @@ impl<S> StreamWriter<S> {
     /// As there.
     pub fn emit_latency_marker(&mut self, marker: &LatencyMarker) -> Result<(), WriteError> {
         let to = self.random.below(self.writer.subpartitions());
-        self.writer.emit_to(marker, to)
+        self.writer.emit_to_one(marker, to)
     }
 
     /// Tells all readers what holds for the records from here on. Blocking, as [`RecordWriter::emit_to_each`];
@@ -190,9 +189,16 @@ impl<S> StreamWriter<S> {
         self.writer.fail(cause);
     }
 
-    /// The writer it is made of, for its numbers, and for what there is no call here: events, for one. What is written
-    /// as a record should be a stream element: readers take it for one.
-    pub fn record_writer(&mut self) -> &mut RecordWriter<ByValue<S>> {
+    /// The writer it is made of, for its numbers.
+    #[must_use]
+    pub fn record_writer(&self) -> &RecordWriter<ByValue<S>> {
+        &self.writer
+    }
+
+    /// The writer it is made of, for what there is no call here: events, for one. What is written as a record should be a
+    /// stream element: readers take it for one.
+    #[must_use]
+    pub fn record_writer_mut(&mut self) -> &mut RecordWriter<ByValue<S>> {
         &mut self.writer
     }
 }

@@ -90,8 +90,8 @@ pub trait Channels {
     /// How many there are.
     fn count(&self) -> usize;
 
-    /// Buffers that were written to `channel` and not yet taken by its reader, the one being filled counted. A snapshot:
-    /// the reader may take one at any moment. Wait-free.
+    /// Buffers that wait for the reader of `channel`, the one that is being filled not counted. A snapshot: the reader may
+    /// take one at any moment. Wait-free.
     ///
     /// # Panics
     /// If there is no such channel.

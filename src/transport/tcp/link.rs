@@ -2,10 +2,15 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::TlsStream;
 
 /// A stream of bytes in both directions, by vectors: several pieces of memory in one call to the system.
 ///
@@ -22,6 +27,84 @@ pub(super) trait Link {
 
     /// Says that nothing more will be written.
     fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether every byte is copied in user space on its way.
+    fn copies(&self) -> bool {
+        false
+    }
+}
+
+/// A connection as configured.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Link for Socket {
+    fn poll_read(&mut self, context: &mut Context<'_>, parts: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => stream.poll_read(context, parts),
+            Self::Tls(stream) => stream.poll_read(context, parts),
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => stream.poll_write(context, parts),
+            Self::Tls(stream) => stream.poll_write(context, parts),
+        }
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Link::poll_flush(stream, context),
+            Self::Tls(stream) => Link::poll_flush(&mut **stream, context),
+        }
+    }
+
+    fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => stream.poll_close(context),
+            Self::Tls(stream) => stream.poll_close(context),
+        }
+    }
+
+    fn copies(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Link for TlsStream<S> {
+    fn poll_read(&mut self, context: &mut Context<'_>, parts: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
+        let mut read = 0;
+        for part in parts {
+            let mut buffer = ReadBuf::new(part);
+            while buffer.remaining() > 0 {
+                let before = buffer.filled().len();
+                match AsyncRead::poll_read(Pin::new(self), context, &mut buffer) {
+                    Poll::Ready(Ok(())) if buffer.filled().len() > before => {}
+                    // What was read is told first; an end or an error comes again.
+                    _ if read + before > 0 => return Poll::Ready(Ok(read + before)),
+                    ended => return ended.map_ok(|()| 0),
+                }
+            }
+            read += buffer.filled().len();
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write_vectored(context, parts)
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(Pin::new(self), context)
+    }
+
+    fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_shutdown(context)
+    }
 }
 
 impl Link for TcpStream {

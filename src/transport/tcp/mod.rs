@@ -12,10 +12,12 @@ mod options;
 mod outbox;
 mod server;
 mod threads;
+mod tls;
 mod traffic;
 
 pub use client::{ChannelError, Client, ClientBuilder, Failure, GateOptions, OpenError, RemotePartition};
 pub use limits::ServerLimits;
 pub use options::TcpOptions;
 pub use server::{AlreadyServed, ConnectionError, ServedPartition, Server, ServerBuilder, StartError};
+pub use tls::{TlsConfig, TlsError};
 pub use traffic::Traffic;

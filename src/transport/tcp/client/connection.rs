@@ -103,14 +103,19 @@ impl<L: Link> Connection<L> {
         let link = &mut self.link;
         match self.session.inlet.with_parts(|parts| link.poll_read(context, parts)) {
             Poll::Pending => Ok(Poll::Pending),
-            Poll::Ready(Err(error)) => Err(Failure::Lost(Arc::new(error))),
+            Poll::Ready(Err(error)) => Err(lost(error)),
+            Poll::Ready(Ok(0)) if self.session.inlet.looks_like_tls() => Err(Failure::NeedsTls),
             Poll::Ready(Ok(0)) => Err(Failure::Closed),
-            Poll::Ready(Ok(bytes)) => self.session.arrived(bytes, now).map(Poll::Ready),
+            Poll::Ready(Ok(bytes)) => {
+                if self.link.copies() {
+                    self.session.inlet.traffic.copied += bytes as u64;
+                }
+                self.session.arrived(bytes, now).map(Poll::Ready)
+            }
         }
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
-        let lost = |error| Failure::Lost(Arc::new(error));
         while !self.session.out().is_empty() {
             match self.link.poll_write(context, &[IoSlice::new(self.session.out())]) {
                 Poll::Pending => return Ok(()),
@@ -127,6 +132,13 @@ impl<L: Link> Connection<L> {
         }
         Ok(())
     }
+}
+
+/// An alert of TLS says what is the matter; any other error, that the connection is lost.
+fn lost(error: io::Error) -> Failure {
+    let is_tls = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
+    let error = Arc::new(error);
+    if is_tls { Failure::Tls(error) } else { Failure::Lost(error) }
 }
 
 /// Polls `connection` until it has ended, and minds the time.

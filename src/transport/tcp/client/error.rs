@@ -42,6 +42,9 @@ pub enum Failure {
     /// The handshake of TLS failed: the peer speaks no TLS, or one side does not trust the other's certificate.
     #[error("TLS: {0}")]
     Tls(Arc<io::Error>),
+    /// The peer wants TLS, and this side was not told to speak it.
+    #[error("the peer speaks TLS, and this side does not")]
+    NeedsTls,
     /// The peer closed the connection, or went away. Its own log says why.
     #[error("the peer closed the connection")]
     Closed,

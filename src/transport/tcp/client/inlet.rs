@@ -175,6 +175,11 @@ impl Inlet {
         };
     }
 
+    /// Whether all that ever came is the beginning of an alert of TLS: too little for a message, and told apart so.
+    pub(super) fn looks_like_tls(&self) -> bool {
+        self.traffic.calls == 1 && self.given > 1 && self.stage[..2] == [0x15, 0x03]
+    }
+
     /// Drops the content that is being read: its segment goes home.
     pub(super) fn abandon(&mut self) {
         self.state = State::Message;

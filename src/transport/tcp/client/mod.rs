@@ -33,6 +33,8 @@ use tokio::{
 };
 
 pub use error::{ChannelError, Failure, OpenError};
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio_rustls::TlsConnector;
 
 use self::{
     connection::{Command, Connection, run},
@@ -41,9 +43,11 @@ use self::{
     unpack::Unpack,
 };
 use super::{
+    link::Socket,
     options::TcpOptions,
     server::StartError,
     threads::Threads,
+    tls::TlsConfig,
     traffic::{Counter, Traffic},
 };
 use crate::{
@@ -77,6 +81,7 @@ type Connections = HashMap<(Arc<str>, usize), UnboundedSender<Command>>;
 #[derive(Debug)]
 struct Config {
     options: TcpOptions,
+    tls: Option<Arc<ClientConfig>>,
     connect_timeout: Duration,
     attempts: u32,
     backoff: Duration,
@@ -89,6 +94,7 @@ struct Config {
 #[must_use = "call `start`"]
 pub struct ClientBuilder {
     config: Config,
+    tls: Option<TlsConfig>,
     threads: usize,
 }
 
@@ -96,6 +102,12 @@ impl ClientBuilder {
     /// What is asked of the system for each connection.
     pub fn options(mut self, options: TcpOptions) -> Self {
         self.config.options = options;
+        self
+    }
+
+    /// Speaks TLS, with peers alone that have a certificate which this side trusts.
+    pub fn tls(mut self, tls: TlsConfig) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -134,8 +146,9 @@ impl ClientBuilder {
     /// Starts the threads. Connects to nobody yet.
     ///
     /// # Errors
-    /// [`StartError`]: the system refuses threads.
-    pub fn start(self) -> Result<Client, StartError> {
+    /// [`StartError`]: the system refuses threads, or certificates can not be used.
+    pub fn start(mut self) -> Result<Client, StartError> {
+        self.config.tls = self.tls.map(|tls| tls.client()).transpose()?;
         let threads = Threads::start("forebay-client", self.threads).map_err(StartError::Thread)?;
         Ok(Client {
             config: Arc::new(self.config),
@@ -223,13 +236,14 @@ impl Client {
     pub fn builder() -> ClientBuilder {
         let config = Config {
             options: TcpOptions::default(),
+            tls: None,
             connect_timeout: Duration::from_secs(10),
             attempts: 5,
             backoff: Duration::from_millis(100),
             partition_wait: Duration::from_secs(10),
             stripes: 1,
         };
-        ClientBuilder { config, threads: 1 }
+        ClientBuilder { config, tls: None, threads: 1 }
     }
 
     /// A gate over `partitions`, each a channel in this order. What arrives is in segments of `pool`, for each peer from a
@@ -421,7 +435,19 @@ async fn connect_and_run(
     }
 }
 
-async fn connect(peer: &str, config: &Config) -> Result<TcpStream, Failure> {
+async fn connect(peer: &str, config: &Config) -> Result<Socket, Failure> {
+    let stream = connect_tcp(peer, config).await?;
+    let Some(tls) = &config.tls else { return Ok(Socket::Plain(stream)) };
+    let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host).trim_start_matches('[').trim_end_matches(']');
+    let refused = |error| Failure::Tls(Arc::new(error));
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| refused(io::Error::other(error)))?;
+    match tokio::time::timeout(config.connect_timeout, TlsConnector::from(tls.clone()).connect(name, stream)).await {
+        Ok(connected) => Ok(Socket::Tls(Box::new(connected.map_err(refused)?.into()))),
+        Err(_) => Err(refused(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+async fn connect_tcp(peer: &str, config: &Config) -> Result<TcpStream, Failure> {
     let mut backoff = config.backoff;
     let mut attempts = 0;
     loop {

@@ -150,7 +150,13 @@ impl<L: Link> Connection<L> {
                     return Ok(Poll::Pending);
                 }
                 Poll::Ready(Ok(0)) => return Err(ConnectionError::Write(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(written) => self.session.out.advance(written.map_err(ConnectionError::Write)?),
+                Poll::Ready(written) => {
+                    let written = written.map_err(ConnectionError::Write)?;
+                    self.session.out.advance(written);
+                    if self.link.copies() {
+                        self.session.traffic.copied += written as u64;
+                    }
+                }
             }
             self.session.traffic.calls += 1;
             self.stalled = None;

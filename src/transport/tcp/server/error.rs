@@ -4,6 +4,7 @@ use std::{io, time::Duration};
 
 use crate::{
     channel::Cause,
+    transport::tcp::tls::TlsError,
     wire::{DecodeError, EncodeError, InputChannelId},
 };
 
@@ -94,6 +95,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// Certificates or keys can not be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The system refuses a thread, or what a runtime takes: end some programs, or raise the limits.
     #[error("cannot start a network thread: {0}")]
     Thread(#[source] io::Error),

@@ -25,6 +25,7 @@ use std::{
 };
 
 use tokio::{net::TcpStream, task::AbortHandle};
+use tokio_rustls::TlsAcceptor;
 
 pub use error::{ConnectionError, StartError};
 pub use registry::AlreadyServed;
@@ -36,8 +37,10 @@ use self::{
 };
 use super::{
     limits::ServerLimits,
+    link::Socket,
     options::TcpOptions,
     threads::Threads,
+    tls::TlsConfig,
     traffic::{Counter, Traffic},
 };
 use crate::{channel::channel_for_later, partition::ResultPartition, pool::LocalBufferPool, wire::ResultPartitionId};
@@ -95,6 +98,7 @@ pub struct Server {
 /// What the connections of a server share. None of it is touched for a buffer.
 struct Shared {
     options: TcpOptions,
+    tls: Option<TlsAcceptor>,
     limits: ServerLimits,
     observer: Option<Observer>,
     connections: Mutex<Vec<Waiter>>,
@@ -109,6 +113,7 @@ struct Shared {
 #[must_use = "call `start`"]
 pub struct ServerBuilder {
     options: TcpOptions,
+    tls: Option<TlsConfig>,
     limits: ServerLimits,
     threads: usize,
     observer: Option<Observer>,
@@ -118,6 +123,12 @@ impl ServerBuilder {
     /// What is asked of the system for each connection.
     pub fn options(mut self, options: TcpOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Speaks TLS, and with peers alone that have a certificate which this side trusts.
+    pub fn tls(mut self, tls: TlsConfig) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -145,8 +156,9 @@ impl ServerBuilder {
     /// Listens on `address`, port 0 for any, and starts the threads. Blocking, on the system.
     ///
     /// # Errors
-    /// [`StartError`]: the address can not be listened on, or the system refuses threads.
+    /// [`StartError`]: the address can not be listened on, the system refuses threads, or certificates can not be used.
     pub fn start(self, address: impl ToSocketAddrs + fmt::Display) -> Result<Server, StartError> {
+        let tls = self.tls.map(|tls| tls.server()).transpose()?.map(TlsAcceptor::from);
         let listen = |source| StartError::Listen { address: address.to_string(), source };
         let listener = TcpListener::bind(&address).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
@@ -155,6 +167,7 @@ impl ServerBuilder {
         let registry = Arc::new(Registry::default());
         let shared = Arc::new(Shared {
             options: self.options,
+            tls,
             limits: self.limits,
             observer: self.observer,
             connections: Mutex::default(),
@@ -182,7 +195,13 @@ impl fmt::Debug for ServerBuilder {
 impl Server {
     /// The settings to start from.
     pub fn builder() -> ServerBuilder {
-        ServerBuilder { options: TcpOptions::default(), limits: ServerLimits::default(), threads: 1, observer: None }
+        ServerBuilder {
+            options: TcpOptions::default(),
+            tls: None,
+            limits: ServerLimits::default(),
+            threads: 1,
+            observer: None,
+        }
     }
 
     /// Where it listens.
@@ -309,6 +328,18 @@ impl Shared {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a new connection is spoken over.
+    async fn link(&self, stream: std::net::TcpStream) -> Result<Socket, ConnectionError> {
+        let stream = TcpStream::from_std(stream).map_err(ConnectionError::Read)?;
+        self.options.apply(&stream).map_err(ConnectionError::Read)?;
+        let Some(tls) = &self.tls else { return Ok(Socket::Plain(stream)) };
+        let limit = self.limits.first_request;
+        match tokio::time::timeout(limit, tls.accept(stream)).await {
+            Ok(accepted) => Ok(Socket::Tls(Box::new(accepted.map_err(ConnectionError::Tls)?.into()))),
+            Err(_) => Err(ConnectionError::NoRequest { limit }),
+        }
+    }
+
     fn report(&self, peer: SocketAddr, end: Result<(), &ConnectionError>) {
         if end.is_err() {
             self.refused.fetch_add(1, Ordering::Relaxed); // a number by itself
@@ -349,13 +380,12 @@ async fn accept(
         handle.spawn(async move {
             let started = Instant::now();
             let shared = &guard.shared;
-            let link = TcpStream::from_std(stream).and_then(|stream| shared.options.apply(&stream).map(|()| stream));
-            let end = match link {
+            let end = match shared.link(stream).await {
                 Ok(link) => {
                     run(&mut Connection::new(link, session, delivered, shared.limits, shared.sent.clone(), started))
                         .await
                 }
-                Err(error) => Err(ConnectionError::Read(error)),
+                Err(error) => Err(error),
             };
             shared.report(peer, end.as_ref().copied());
         });

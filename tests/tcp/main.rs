@@ -1,0 +1,8 @@
+//! Two sides over real sockets, by the public interface.
+#![cfg(feature = "net")]
+
+mod exchange;
+mod hostile;
+mod many;
+mod support;
+mod tls;
