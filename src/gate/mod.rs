@@ -9,8 +9,11 @@
 //! An idle channel costs nothing: the gate looks only at channels that announced themselves. Ready channels take turns,
 //! one buffer each.
 //!
+//! Gates can be put together: several in a [`UnionInputGate`], and any of them behind a [`CheckpointedInputGate`], which
+//! knows what the barriers of all channels amount to.
+//!
 //! # Source
-//! Flink's `SingleInputGate`, `InputChannel`, `RecordReader`.
+//! Flink's `SingleInputGate`, `UnionInputGate`, `CheckpointedInputGate`, `InputChannel`, `RecordReader`.
 #![forbid(unsafe_code)]
 
 mod alignment;
