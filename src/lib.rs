@@ -75,7 +75,8 @@
 //!
 //! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library. `serde`
 //! adds `record::Serde`, which makes records of any type that serde serializes.
-//! `compression` lets [`wire`] read what Flink's blocking partitions have compressed.
+//! `compression` lets [`wire`] read what Flink's blocking partitions have compressed. `leaks` remembers which line of the
+//! source took each segment, for debugging, and costs nothing when it is off.
 
 pub mod buffer;
 mod channel;
