@@ -3,6 +3,7 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    task::{Context, Waker},
 };
 
 use forebay::{
@@ -22,12 +23,15 @@ thread_local! {
     /// Allocations of this thread. Not of the process: the test harness has a thread of its own, which allocates when it
     /// pleases.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes of them.
+    static BYTES: Cell<u64> = const { Cell::new(0) };
 }
 
 // SAFETY: passes everything on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        BYTES.set(BYTES.get() + layout.size() as u64);
         // SAFETY: the caller's promise, passed on.
         unsafe { System.alloc(layout) }
     }
@@ -172,4 +176,49 @@ fn a_warm_pool_allocates_nothing() {
     rounds(300); // warm: after some hundred returns the pool has made its lanes
     let count = allocations(|| rounds(1_000));
     assert_eq!(count, 0, "allocations for 1,000 rounds of the pool");
+}
+
+/// Batches, borrowing, channels, overdraft, waiting with a waker, requests without a local pool, pressure.
+#[test]
+fn a_warm_pool_allocates_nothing_whatever_is_asked_of_it() {
+    let pool = NetworkBufferPool::builder().segments(8).segment_size(4096).build().unwrap();
+    let mut local = pool.local_pool("task").required(2).maximum(4).overdraft(1).channels(2).build().unwrap();
+    let mut other = pool.local_pool("other").build().unwrap();
+    let mut held = Vec::with_capacity(16);
+    let mut round = || {
+        let mut context = Context::from_waker(Waker::noop());
+        local.try_request_many(4, &mut held).unwrap();
+        held.push(local.try_request_overdraft().unwrap());
+        other.try_request_many(3, &mut held).unwrap();
+        assert!(local.poll_request(&mut context).is_pending());
+        assert!(other.poll_request(&mut context).is_pending());
+        assert!(other.poll_request_many(&mut context, 2, &mut held).is_pending());
+        assert!(pool.try_request().is_err());
+        held.clear(); // wakes both
+        held.push(local.try_request_for(1).unwrap());
+        assert!(local.poll_available(&mut context).is_ready());
+        pool.try_request_many(2, &mut held).unwrap();
+        assert!(other.poll_request(&mut context).is_ready());
+        held.drain(..).for_each(|buffer| local.recycle(buffer));
+    };
+    (0..300).for_each(|_| round()); // as above
+    let while_warm = allocations(|| (0..100).for_each(|_| round()));
+    assert_eq!(while_warm, 0);
+}
+
+/// What it costs to make, resize and drop a local pool does not depend on how many segments there are.
+#[test]
+fn a_local_pool_costs_the_same_however_many_segments_there_are() {
+    let cost = |segments: u32| {
+        let pool = NetworkBufferPool::builder().segments(segments).segment_size(4096).build().unwrap();
+        let _another = pool.local_pool("another").required(1).build().unwrap();
+        let bytes = BYTES.get();
+        let mut local = pool.local_pool("task").required(2).maximum(4).build().unwrap();
+        local.resize(4, 8).unwrap();
+        let held = [local.try_request().unwrap(), local.try_request().unwrap()];
+        local.resize(1, 8).unwrap();
+        drop((local, held));
+        BYTES.get() - bytes
+    };
+    assert_eq!(cost(10), cost(if cfg!(miri) { 100 } else { 100_000 }));
 }
