@@ -45,6 +45,8 @@ impl LocalBufferPoolBuilder {
     /// [resized](LocalBufferPool::resize). Those that others have borrowed by the time the pool is made come to it before
     /// anybody else, as they are returned.
     ///
+    /// What a task needs to get on at all must be in it: anything above may be refused for as long as others want it.
+    ///
     /// A pool that a [`ResultPartition`](crate::partition::ResultPartition) writes from needs as many as that has
     /// subpartitions.
     pub fn required(mut self, segments: u32) -> Self {
