@@ -38,6 +38,7 @@ fn main() {
     };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("forebay's pools and their peers, {cores} cores");
+    rounds::pin(0); // and the other thread of a table to 1
     for (title, table) in tables::ALL {
         if let Some(title) = wanted(title) {
             table(&title);

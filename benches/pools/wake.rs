@@ -11,7 +11,7 @@ use forebay::{
     pool::{LocalBufferPool, NetworkBufferPool},
 };
 
-use crate::rounds::{Ring, quartiles};
+use crate::rounds::{Ring, pin, quartiles};
 
 pub(crate) const TITLE: &str = "pool: a request that waits and is woken";
 
@@ -54,6 +54,7 @@ fn futex() -> Vec<f64> {
     let words = [AtomicU32::new(0), AtomicU32::new(0)];
     thread::scope(|scope| {
         scope.spawn(|| {
+            pin(1);
             for _ in 0..ROUND_TRIPS {
                 wait(&words[0]);
                 wake(&words[1]);
@@ -83,6 +84,7 @@ fn requests() -> Vec<f64> {
     to_there.push(here.request().expect("its own"));
     thread::scope(|scope| {
         scope.spawn(|| {
+            pin(1);
             for _ in 0..ROUND_TRIPS {
                 let own = there.request().expect("its own"); // waits until the other drops it
                 let others = to_there.pop(); // there before that
