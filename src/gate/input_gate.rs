@@ -226,8 +226,8 @@ impl InputGate {
     fn next_priority(&mut self) -> Option<(usize, BufferOrEvent)> {
         while let Some(index) = self.priority.pop_front() {
             let channel = &mut self.channels[index as usize];
-            if !channel.ended
-                && let Some((event, overtaken)) = channel.poll_priority()
+            if let Some((event, overtaken)) = channel.poll_priority()
+                && !channel.ended
             {
                 let event = SharedEvent::unwrap_or_clone(event);
                 return Some((index as usize, BufferOrEvent::Priority { event, overtaken }));

@@ -28,6 +28,7 @@ mod stream_writer;
 mod subpartition;
 mod write_error;
 
+pub use crate::channel::Overtaken;
 pub use emit::{Emit, Refused};
 pub use flush::{FlushPolicy, FlushTimer};
 pub use hash_code::{JavaHash, java_bytes_hash, java_string_hash};
