@@ -15,17 +15,29 @@ use proptest::prelude::*;
 type Oracle = fn(&[u8]);
 
 /// Each fuzz target, by the name of its file.
-const ORACLES: [(&str, Oracle); 9] = [
+const ORACLES: [(&str, Oracle); 11] = [
+    ("client_conversation", net::client_conversation),
     ("decompression", fuzzing::decompression),
     ("element_stream", fuzzing::element_stream),
     ("event", fuzzing::event),
     ("frames", fuzzing::frames),
     ("gates", fuzzing::gates),
     ("pools", fuzzing::pools),
+    ("server_conversation", net::server_conversation),
     ("spanning", fuzzing::spanning),
     ("stream_element", fuzzing::stream_element),
     ("values", fuzzing::values),
 ];
+
+#[cfg(feature = "net")]
+use forebay::fuzzing as net;
+
+/// Without the feature there is no conversation to judge.
+#[cfg(not(feature = "net"))]
+mod net {
+    pub(crate) fn client_conversation(_: &[u8]) {}
+    pub(crate) fn server_conversation(_: &[u8]) {}
+}
 
 struct Watching;
 
