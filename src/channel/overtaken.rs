@@ -8,7 +8,7 @@ use std::{
 use crate::{
     buffer::Buffer,
     lockfree::wait::block_on,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 /// What a priority event has overtaken, for the writer that asked for it: handles to the very segments that waited for
@@ -37,6 +37,13 @@ use crate::{
 /// Flink's `ChannelStateWriter.addOutputData`.
 #[derive(Debug)]
 pub struct Overtaken(Arc<Mutex<State>>);
+
+impl Overtaken {
+    /// Control plane: no panic while it is held.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no panic while it is held")
+    }
+}
 
 #[derive(Debug)]
 struct State {
@@ -72,7 +79,7 @@ impl Overtaken {
     pub fn poll_buffers(&mut self, context: &mut Context<'_>) -> Poll<Vec<(usize, Buffer)>> {
         let mut waker = Some(context.waker().clone()); // somebody else's code: not under the lock
         let found = {
-            let mut state = self.0.lock().expect("no panic while it is held");
+            let mut state = self.lock();
             if state.missing == 0 {
                 Poll::Ready(mem::take(&mut state.buffers))
             } else {
