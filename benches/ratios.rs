@@ -22,7 +22,7 @@ use crossbeam_queue::ArrayQueue;
 use forebay::buffer::{Buffer, BufferMut};
 use support::{
     Contestant, Ring, SEGMENT, compare, compare_to_best_of,
-    exchange::{AHEAD, boxed, forebay, limit},
+    exchange::{AHEAD, beside_idle, boxed, forebay, limit, limit_in_pieces, memcpy, round_robin},
     latency, local, timed, timed_pair,
 };
 
@@ -56,6 +56,15 @@ fn main() {
         if wanted(&title) {
             exchange(&title, payload);
         }
+    }
+    if wanted("exchange: 1 MiB records") {
+        large();
+    }
+    if wanted("exchange: 64 B records over channels") {
+        channels();
+    }
+    if wanted("exchange: 64 B records beside idle channels") {
+        idle();
     }
     if wanted("ping-pong") {
         latency::ping_pong();
@@ -211,6 +220,46 @@ fn exchange(title: &str, payload: usize) {
             Contestant::new("the limit, its reader prefetching", || limit(records, payload, AHEAD)),
             Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(records, payload)),
             Contestant::new("std mpsc of boxed records", || boxed(records.min(100_000), payload, records)),
+        ],
+    );
+}
+
+fn large() {
+    const RECORDS: u64 = 100;
+    compare(
+        "exchange: 1 MiB records",
+        RECORDS,
+        EXCHANGE_ROUNDS,
+        vec![
+            Contestant::new("memcpy on one core", || memcpy(RECORDS, 1 << 20)),
+            Contestant::new("the limit: in on one core, out on the other", || limit_in_pieces(RECORDS, 1 << 20)),
+            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(RECORDS, 1 << 20)),
+        ],
+    );
+}
+
+fn channels() {
+    const RECORDS: u64 = 2_000_000;
+    compare(
+        "exchange: 64 B records over channels",
+        RECORDS,
+        ROUNDS,
+        vec![
+            Contestant::new("forebay: 16 channels in turn", || round_robin(RECORDS, 64, 16)),
+            Contestant::new("forebay: 1,000 channels in turn", || round_robin(RECORDS, 64, 1_000)),
+        ],
+    );
+}
+
+fn idle() {
+    const RECORDS: u64 = 2_000_000;
+    compare(
+        "exchange: 64 B records beside idle channels",
+        RECORDS,
+        EXCHANGE_ROUNDS,
+        vec![
+            Contestant::new("forebay: 10 channels", || beside_idle(RECORDS, 64, 0)),
+            Contestant::new("forebay: 10 channels beside 10,000 idle ones", || beside_idle(RECORDS, 64, 10_000)),
         ],
     );
 }

@@ -170,8 +170,7 @@ fn next_until<I: Input>(input: &mut I, deadline: Option<Instant>) -> Option<Next
     if let Some(found) = look(input) {
         return Some(found);
     }
-    input.waits(true);
-    let found = wait(input.wait_strategy(), deadline, input, look, Input::poll_next);
+    let found = wait(input.wait_strategy(), deadline, input, |input| input.waits(true), look, Input::poll_next);
     input.waits(false);
     found
 }

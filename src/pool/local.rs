@@ -166,7 +166,7 @@ impl LocalBufferPool {
         }
         let since = Instant::now();
         let look = |pool: &mut Self| pool.try_request().ok().map(Ok);
-        let result = wait(WaitStrategy::default(), deadline, self, look, Self::poll_request)
+        let result = wait(WaitStrategy::default(), deadline, self, |_| {}, look, Self::poll_request)
             .unwrap_or(Err(RequestError::TimedOut));
         self.blocked += since.elapsed();
         result
