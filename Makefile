@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check fmt clippy doc test loom mutants fuzz-smoke bench bench-build interop miri tsan deep cargo-fuzz
+.PHONY: help check fmt clippy doc test loom mutants stall fuzz-smoke bench bench-build interop miri tsan deep cargo-fuzz
 
 # Set on the command line or in the environment.
 export LOOM_MAX_PREEMPTIONS ?= 2
@@ -42,6 +42,7 @@ clippy:
 	# Only here does std's atomic in the library mean one that loom can't see (clippy.toml).
 	$(IN_LOOM) cargo clippy --lib --target-dir $(TARGET)/loom -- -D clippy::disallowed_types
 	$(IN_LOOM) cargo clippy $(LOOM_TESTS) --all-targets --no-deps --target-dir $(TARGET)/loom -- -D warnings
+	RUSTFLAGS="--cfg forebay_stall" cargo clippy --lib --test stall --target-dir $(TARGET)/stall -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --no-deps --target-dir $(TARGET)/fuzz-check -- -D warnings
 
 doc: ## Build the docs, private items too, with warnings as errors
@@ -57,6 +58,9 @@ loom: ## Model-check the lock-free code (LOOM_MAX_PREEMPTIONS=2, FILTER=model)
 mutants: ## Weaken each labelled ordering in a copy; its model must fail (FILTER=label|file|test)
 	$(IN_LOOM) cargo test $(LOOM_TESTS) --release --target-dir $(TARGET)/loom --bin mutants
 	cargo run --quiet $(LOOM_TESTS) --target-dir $(TARGET)/mutants --bin mutants -- $(FILTER)
+
+stall: ## Stop a thread at each of its steps: who must not wait for it goes on (FILTER=test)
+	RUSTFLAGS="--cfg forebay_stall" cargo test --test stall --target-dir $(TARGET)/stall -- $(FILTER)
 
 fuzz-smoke: cargo-fuzz ## Fuzz each target for FUZZ_SECONDS=10, from its seeds
 	@targets=$$(cargo fuzz list --fuzz-dir fuzz); [ -n "$$targets" ] || { echo "fuzz/ has no target"; exit 1; }; \
@@ -91,7 +95,7 @@ miri: ## The library, its pools and its exchange under Miri: undefined behaviour
 	@$(call nightly,miri rust-src)
 	cargo +nightly miri setup
 	MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-strict-provenance" PROPTEST_CASES=8 \
-	  cargo +nightly miri test --lib --test buffer --test pool --test exchange --test wakers --target-dir $(TARGET)/miri -- $(FILTER)
+	  cargo +nightly miri test --lib --test buffer --test pool --test pool_limits --test pool_network --test pool_stress --test exchange --test wakers --target-dir $(TARGET)/miri -- $(FILTER)
 
 # ThreadSanitizer's runtime makes mlock do nothing, so the one test that it is refused can not hold.
 tsan: ## Unit tests and tests/ under ThreadSanitizer, std included

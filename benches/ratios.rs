@@ -118,6 +118,8 @@ fn many_in_flight() {
     const OPERATIONS: u64 = 64 * 8_000;
     let mut pool = local(2 * BATCH as u32);
     let queue = ids(2 * BATCH as u32);
+    let mut bulk = local(2 * BATCH as u32);
+    let mut taken = Vec::<BufferMut>::with_capacity(BATCH);
     let (mut held, mut held_ids) = (Vec::<BufferMut>::with_capacity(BATCH), Vec::with_capacity(BATCH));
     compare(
         "pool: 64 in flight",
@@ -137,6 +139,15 @@ fn many_in_flight() {
                     for _ in 0..OPERATIONS / BATCH as u64 {
                         held.extend((0..BATCH).map(|_| pool.try_request().expect("free")));
                         held.drain(..).for_each(|buffer| pool.recycle(buffer));
+                    }
+                })
+            }),
+            Contestant::new("forebay: try_request_many, recycle_many", || {
+                timed(|| {
+                    for _ in 0..OPERATIONS / BATCH as u64 {
+                        bulk.try_request_many(BATCH as u32, &mut taken).expect("free");
+                        black_box(&mut taken);
+                        bulk.recycle_many(&mut taken);
                     }
                 })
             }),

@@ -92,6 +92,9 @@ pub mod partition;
 pub mod pool;
 pub mod record;
 mod sync;
+#[cfg(forebay_stall)]
+#[doc(hidden)]
+pub use sync::stepped as stall;
 pub mod transport;
 pub mod wire;
 

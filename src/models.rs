@@ -5,9 +5,10 @@ use crate::{
     channel::Shared,
     lockfree::{
         inbox::{self, Links},
-        spsc, waker,
+        lanes, number, spsc, waker,
     },
     partition::ResultPartition,
+    pool::LocalBufferPool,
     sync::{Arc, AtomicU32},
 };
 
@@ -66,6 +67,75 @@ impl Inbox {
 
     fn list(&self, mut chain: inbox::Chain) -> Vec<u32> {
         std::iter::from_fn(|| chain.next(&self.links)).collect()
+    }
+}
+
+/// The lanes of an owner, and what it alone knows of them.
+#[derive(Debug)]
+pub struct Lanes(lanes::Lanes);
+
+/// See [`Lanes`].
+#[derive(Debug)]
+pub struct LaneOwner(lanes::Owner);
+
+impl Lanes {
+    /// Open ones, and their owner.
+    #[must_use]
+    pub fn open() -> (Self, LaneOwner) {
+        let (lanes, mut owner) = (Self(lanes::Lanes::new()), LaneOwner(lanes::Owner::new()));
+        lanes.open_again(&mut owner);
+        (lanes, owner)
+    }
+
+    /// Opens them after closing.
+    pub fn open_again(&self, owner: &mut LaneOwner) {
+        assert!(self.0.open(&mut owner.0));
+    }
+
+    /// Whether it was pushed.
+    #[must_use]
+    pub fn push(&self, index: u32) -> bool {
+        self.0.push(index)
+    }
+
+    /// Everything that was pushed.
+    #[must_use]
+    pub fn take(&self, owner: &mut LaneOwner) -> Vec<u32> {
+        let mut all = Vec::new();
+        self.0.take(&mut owner.0, |index| all.push(index));
+        all
+    }
+
+    /// Whether they are closed, and what was there.
+    #[must_use]
+    pub fn close(&self, owner: &mut LaneOwner) -> (bool, Vec<u32>) {
+        let mut all = Vec::new();
+        let closed = self.0.close(&mut owner.0, |index| all.push(index));
+        (closed, all)
+    }
+}
+
+/// The numbers that threads get.
+#[derive(Debug)]
+pub struct Numbers(number::Numbers);
+
+impl Numbers {
+    /// All are free.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "loom's atomics exist inside a model only")]
+    pub fn new() -> Self {
+        Self(number::Numbers::new())
+    }
+
+    /// Takes one.
+    #[must_use]
+    pub fn claim(&self) -> u32 {
+        self.0.claim()
+    }
+
+    /// Gives it back.
+    pub fn release(&self, number: u32) {
+        self.0.release(number);
     }
 }
 
@@ -136,4 +206,10 @@ impl Timer {
     pub fn tick(&self) {
         self.0.iter().for_each(|channel| channel.flush_if_open());
     }
+}
+
+/// How much of its guarantee a pool has, or has lent and not yet back: what it does not find in the depot.
+#[must_use]
+pub fn claimed(pool: &LocalBufferPool) -> u32 {
+    pool.claimed()
 }

@@ -101,6 +101,27 @@ fn records_span_segments_and_lengths_are_cut() {
 }
 
 #[test]
+fn a_length_may_be_cut_anywhere_and_a_record_be_as_large_as_the_limit() {
+    let limit = 3 * SEGMENT;
+    // Each leaves so many bytes of its segment, from none to more than a length: the next length is cut there.
+    for left in if cfg!(miri) { 2..4 } else { 0..7 } {
+        for next in [0, 1, SEGMENT - 4, limit] {
+            let first = 2 * SEGMENT - 4 - left; // spans, so that none of its segment is spared
+            let input: Vec<Vec<u8>> = [first, next, 5].iter().map(|&len| vec![len as u8; len]).collect();
+            let (_pool, mut partitions, mut gates) = join(1, 1, 8);
+            let mut writer = RecordWriter::new(partitions.remove(0), Forward);
+            input.iter().for_each(|record| writer.emit(record).unwrap());
+            writer.close();
+            let mut reader = RecordReader::new(gates.remove(0), limit);
+            for record in &input {
+                assert!(reader.next().unwrap().unwrap().bytes() == record, "{left} left, then {next}");
+            }
+            assert!(reader.next().unwrap().is_none());
+        }
+    }
+}
+
+#[test]
 fn hash_keeps_a_key_together_and_the_order_of_each_producer() {
     let count = if cfg!(miri) { 40 } else { 5_000 };
     let inputs: Vec<_> = (0..3).map(|p| numbered(p, count, |n| 10 + n % 50)).collect();
@@ -385,6 +406,30 @@ proptest! {
                 let expected: Vec<_> = input.iter().skip(consumer).step_by(consumers).cloned().collect();
                 prop_assert_eq!(received.get(&producer).cloned().unwrap_or_default(), expected);
             }
+        }
+    }
+}
+
+#[test]
+fn however_many_channels_are_flushed_often_each_is_read_at_once() {
+    for producers in [1, 2, 4, 5, 9] {
+        let (_pool, partitions, mut gates) = join(producers, 1, 2);
+        let mut writers: Vec<_> =
+            partitions.into_iter().map(|partition| RecordWriter::new(partition, Forward)).collect();
+        let mut reader = RecordReader::new(gates.remove(0), 1 << 10);
+        for round in 0..if cfg!(miri) { 8 } else { 200_usize } {
+            // All, then ever fewer: those that are left out go on being watched, with nothing to find.
+            let writing = producers - round % producers;
+            for writer in &mut writers[..writing] {
+                writer.emit(&(round as u64)).unwrap();
+                writer.flush();
+            }
+            let mut from = vec![0; producers];
+            while let Some(record) = reader.try_next().unwrap() {
+                assert_eq!(record.bytes(), (round as u64).to_be_bytes());
+                from[record.channel()] += 1;
+            }
+            assert!((0..producers).all(|channel| from[channel] == usize::from(channel < writing)), "{from:?}");
         }
     }
 }

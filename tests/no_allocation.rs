@@ -6,9 +6,13 @@ use std::{
 };
 
 use forebay::{
-    gate::RecordReader,
-    partition::{Broadcast, ChannelSelector, HashByKey, RecordWriter, RoundRobin},
+    gate::{RecordReader, StreamItem, StreamReader},
+    partition::{
+        Broadcast, ChannelSelector, Forward, Global, HashByCode, HashByKey, LeastLoaded, Random, RecordWriter, Rescale,
+        RoundRobin, StreamWriter,
+    },
     pool::NetworkBufferPool,
+    record::{LatencyMarker, RecordAttributes, StringValue, Watermark, WatermarkStatus},
     transport::in_process,
 };
 
@@ -44,9 +48,10 @@ fn allocations(work: impl FnOnce()) -> u64 {
     ALLOCATIONS.get() - before
 }
 
+const CONSUMERS: usize = 3;
+
 /// One thread plays writer and readers in turn, so that what is counted does not depend on how threads are scheduled.
-fn exchange(selector: impl ChannelSelector<[u8]>) {
-    const CONSUMERS: usize = 3;
+fn exchange<S: ChannelSelector<[u8]>>(selector: S) {
     let pool = NetworkBufferPool::builder().segments(16).segment_size(4096).build().unwrap();
     let local = pool.local_pool("writer").required(16).build().unwrap();
     let (mut partitions, gates) = in_process(vec![local], CONSUMERS);
@@ -70,31 +75,101 @@ fn exchange(selector: impl ChannelSelector<[u8]>) {
         }
         (written, read)
     };
-    let (written, read) = pass(600);
+    let (written, read) = pass(2_400);
     assert!(read >= written && read > 0, "the warm-up went through");
     let count = allocations(|| {
-        pass(3_000);
+        pass(1_200);
     });
-    assert_eq!(count, 0, "allocations for 3,000 records");
+    assert_eq!(count, 0, "allocations for 1,200 records, {}", std::any::type_name::<S>());
+}
+
+/// As [`exchange`], of stream elements from two writers: what is between the records goes to all, and is merged.
+fn stream<'a, S: ChannelSelector<(u64, StringValue<'a>)> + Clone>(selector: &S, text: &'a str) {
+    let pool = NetworkBufferPool::builder().segments(32).segment_size(4096).build().unwrap();
+    let locals = (0..2).map(|_| pool.local_pool("writer").required(16).build().unwrap()).collect();
+    let (partitions, gates) = in_process(locals, CONSUMERS);
+    let mut writers: Vec<_> = partitions.into_iter().map(|p| StreamWriter::new(p, selector.clone())).collect();
+    let mut readers: Vec<_> =
+        gates.into_iter().map(|gate| StreamReader::new(RecordReader::new(gate, 1 << 20))).collect();
+    let lengths = [0, 1, 100, 2_000, 3_000, 10_000]; // as above
+    let mut timestamp = 0;
+    let mut pass = |records: usize| {
+        let (mut sum, mut watermarks) = (0, 0);
+        for n in 0..records {
+            timestamp += 1;
+            let writer = &mut writers[n % 2];
+            let text = &text[..lengths[n % lengths.len()]];
+            writer.emit_at(timestamp, &(1, StringValue::from(text))).unwrap();
+            writer.emit_watermark(Watermark::new(timestamp)).unwrap();
+            if n % 10 < 2 {
+                let marker = LatencyMarker { marked_time: timestamp, operator_id: [7; 16], subtask_index: 0 };
+                writer.emit_latency_marker(&marker).unwrap();
+                writer.emit_record_attributes(RecordAttributes { is_backlog: n % 20 < 2 }).unwrap();
+                writer.emit_watermark_status(WatermarkStatus::Idle).unwrap();
+                writer.emit_watermark_status(WatermarkStatus::Active).unwrap();
+            }
+            writer.flush();
+            for reader in &mut readers {
+                while let Some(item) = reader.try_next().unwrap() {
+                    match item {
+                        StreamItem::Record { record, .. } => {
+                            sum += record.deserialize::<(u64, StringValue)>().unwrap().0;
+                        }
+                        StreamItem::Watermark(_) => watermarks += 1,
+                        _ => {}
+                    }
+                }
+            }
+        }
+        (sum, watermarks)
+    };
+    let (sum, watermarks) = pass(2_400);
+    assert!(sum >= 600 && watermarks >= 600, "the warm-up went through: {sum}, {watermarks}");
+    let count = allocations(|| {
+        pass(1_200);
+    });
+    assert_eq!(count, 0, "allocations for 1,200 records, {}", std::any::type_name::<S>());
 }
 
 #[test]
-fn a_warm_exchange_allocates_nothing() {
+fn a_warm_exchange_allocates_nothing_whatever_selects() {
+    exchange(Forward);
+    exchange(Global);
     exchange(RoundRobin::default());
-    exchange(HashByKey::new(|record: &[u8]| record.get(..1).unwrap_or_default()));
+    exchange(Rescale::new(0, 2));
+    exchange(Random::seeded(7));
     exchange(Broadcast);
+    exchange(HashByKey::new(|record: &[u8]| record.get(..1).unwrap_or_default()));
+    exchange(HashByCode::new(|record: &[u8]| record.len() as i32));
+    exchange(LeastLoaded::default());
+    exchange(|record: &[u8], channels: usize| record.len() % channels);
+}
 
+#[test]
+fn a_warm_stream_of_elements_allocates_nothing() {
+    let text: String = "stream of elements, ".repeat(500);
+    stream(&RoundRobin::default(), &text);
+    stream(&Random::seeded(7), &text);
+    stream(&Broadcast, &text);
+    stream(&HashByKey::new(|value: &(u64, StringValue)| value.1.as_bytes()), &text);
+    stream(&LeastLoaded::default(), &text);
+}
+
+#[test]
+fn a_warm_pool_allocates_nothing() {
     let pool = NetworkBufferPool::builder().segments(8).segment_size(4096).build().unwrap();
     let mut local = pool.local_pool("task").required(4).build().unwrap();
     let mut held = Vec::with_capacity(8);
-    let count = allocations(|| {
-        for _ in 0..1_000 {
+    let mut rounds = |rounds| {
+        for _ in 0..rounds {
             held.extend(std::iter::from_fn(|| local.try_request().ok())); // own segments and borrowed ones
             let shared: forebay::buffer::Buffer = held.pop().unwrap().into();
             drop(shared.slice(..10));
             local.recycle(shared);
             held.clear();
         }
-    });
+    };
+    rounds(300); // warm: after some hundred returns the pool has made its lanes
+    let count = allocations(|| rounds(1_000));
     assert_eq!(count, 0, "allocations for 1,000 rounds of the pool");
 }

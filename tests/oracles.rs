@@ -15,15 +15,29 @@ use proptest::prelude::*;
 type Oracle = fn(&[u8]);
 
 /// Each fuzz target, by the name of its file.
-const ORACLES: [(&str, Oracle); 7] = [
+const ORACLES: [(&str, Oracle); 11] = [
+    ("client_conversation", net::client_conversation),
     ("decompression", fuzzing::decompression),
     ("element_stream", fuzzing::element_stream),
     ("event", fuzzing::event),
     ("frames", fuzzing::frames),
+    ("gates", fuzzing::gates),
+    ("pools", fuzzing::pools),
+    ("server_conversation", net::server_conversation),
     ("spanning", fuzzing::spanning),
     ("stream_element", fuzzing::stream_element),
     ("values", fuzzing::values),
 ];
+
+#[cfg(feature = "net")]
+use forebay::fuzzing as net;
+
+/// Without the feature there is no conversation to judge.
+#[cfg(not(feature = "net"))]
+mod net {
+    pub(crate) fn client_conversation(_: &[u8]) {}
+    pub(crate) fn server_conversation(_: &[u8]) {}
+}
 
 struct Watching;
 
@@ -118,6 +132,12 @@ proptest! {
         input in prop::collection::vec(prop_oneof![4 => Just(0_u8), 2 => 0_u8..9, 1 => any::<u8>()], 0..200),
     ) {
         ORACLES.iter().for_each(|&(_, oracle)| judge(oracle, &input));
+    }
+
+    /// Garbage of this length is mostly requests and returns; see the oracle.
+    #[test]
+    fn pools_do_as_their_model_does(input in prop::collection::vec(any::<u8>(), 100..600)) {
+        fuzzing::pools(&input);
     }
 
     #[test]

@@ -62,7 +62,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn a_refused_record_is_not_written_at_all() {
     let (_pool, partition, mut gates) = join(1, 1);
     let mut writer = RecordWriter::new(partition, Forward);
-    assert_eq!(writer.try_emit(&[1; SEGMENT - 4][..]), Ok(()));
+    assert_eq!(writer.try_emit(&[1_u8; SEGMENT - 4][..]), Ok(()));
     let Err(TryEmitError::Full(_)) = writer.try_emit("refused") else { panic!() };
     let Err(TryEmitError::Full(_)) = writer.try_emit(&vec![2_u8; 3 * SEGMENT]) else { panic!() };
     let mut reader = RecordReader::new(gates.remove(0), 1 << 20);
@@ -142,11 +142,11 @@ fn a_future_dropped_before_it_is_ready_has_written_nothing() {
 fn a_reader_that_goes_away_wakes_the_waiting_writer() {
     let (pool, partition, gates) = join(1, 1);
     let mut writer = RecordWriter::new(partition, Forward);
-    writer.try_emit(&[0; SEGMENT - 4][..]).unwrap();
+    writer.try_emit(&[0_u8; SEGMENT - 4][..]).unwrap();
     let count = Arc::new(Count::default());
     let waker = count.clone().into();
     let mut context = Context::from_waker(&waker);
-    let mut emit = writer.emit_async(&[1; SEGMENT][..]);
+    let mut emit = writer.emit_async(&[1_u8; SEGMENT][..]);
     assert!(pin!(&mut emit).poll(&mut context).is_pending());
     drop(gates);
     assert_eq!(count.0.load(Ordering::Relaxed), 1);

@@ -77,7 +77,7 @@ fn too_much_required_says_who_has_it_and_what_fits() {
     assert_eq!(
         error.to_string(),
         "insufficient buffers: pool \"parser\" requires 5 segments, but of 8 only 2 are not promised to other pools \
-         (\"sorter\" requires 6); lower `required` to 2, or give the network pool 11 segments"
+         (\"sorter\" requires 6, holds 0); lower `required` to 2, or give the network pool 11 segments"
     );
     let beyond = pool.local_pool("parser").required(u32::MAX).build().unwrap_err();
     assert!(beyond.to_string().ends_with("or give the network pool 4294967301 segments"), "{beyond}");
@@ -88,7 +88,7 @@ fn too_much_required_says_who_has_it_and_what_fits() {
 #[test]
 fn more_segments_than_can_be_named_are_refused() {
     let error = NetworkBufferPool::builder().segments(u32::MAX).build().unwrap_err();
-    assert!(matches!(error, PoolError::TooManySegments { segments: u32::MAX, .. }), "{error}");
+    assert!(matches!(error, PoolError::TooManySegments { segments: 4_294_967_295, .. }), "{error}");
 }
 
 #[test]

@@ -362,3 +362,72 @@ fn a_look_between_polls_loses_no_wake() {
         assert!(woken.0.load(std::sync::atomic::Ordering::SeqCst));
     });
 }
+
+/// A pool whose lanes are open: in models one return by the inbox is enough.
+fn with_open_lanes(pool: &NetworkBufferPool, segments: u32) -> LocalBufferPool {
+    let mut local = own(pool, segments);
+    drop(written(&mut local, 0));
+    assert_eq!(local.lent(), 0, "looks at what came back");
+    local
+}
+
+/// The owner is about to sleep while its only segment comes home by a lane, where nobody wakes it: it closes the lanes
+/// first, and is woken by a return that comes later (M4). Mutants: the closing in `Lender::park`, what it finds, and the
+/// look in a moment when somebody was in the middle.
+#[test]
+fn a_return_by_a_lane_meets_an_owner_that_goes_to_sleep() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut local = with_open_lanes(&pool, 1);
+        let mut buffer = written(&mut local, 1);
+        let returner = thread::spawn(move || buffer[0] = 2);
+        let mut again = local.request().unwrap();
+        again[0] = 3;
+        drop(again);
+        returner.join().unwrap();
+        assert!(local.try_request().is_ok());
+    });
+}
+
+/// The owner looks while its segments come home by a lane: none is lost or lent twice, and what was done with the bytes is
+/// done (M1, M5).
+#[test]
+fn returns_by_a_lane_meet_the_owner() {
+    loom::model(|| {
+        let pool = network(2);
+        let mut local = with_open_lanes(&pool, 2);
+        let mut both = [written(&mut local, 1), written(&mut local, 2)];
+        let returned = Done::new();
+        let returner = thread::spawn({
+            let returned = returned.clone();
+            move || {
+                both[0][0] = 9;
+                drop(both);
+                returned.set();
+            }
+        });
+        returned.look();
+        if let Ok(mut early) = local.try_request() {
+            early[0] = 3;
+        }
+        returner.join().unwrap();
+        let all = [written(&mut local, 1), written(&mut local, 2)];
+        assert!(local.try_request().is_err(), "two, not more");
+        drop(all);
+    });
+}
+
+/// The owner goes while its segment comes home by a lane: it is not left there, nor does its thread touch a lane that is
+/// gone (L1, M1). Mutant: the closing in `Lender`'s drop.
+#[test]
+fn a_pool_with_open_lanes_is_dropped_while_a_segment_is_out() {
+    loom::model(|| {
+        let pool = network(1);
+        let mut local = with_open_lanes(&pool, 1);
+        let buffer = written(&mut local, 1);
+        let returner = thread::spawn(move || drop(buffer));
+        drop(local);
+        returner.join().unwrap();
+        assert_eq!((pool.in_use(), pool.usage().surplus), (0, 1));
+    });
+}

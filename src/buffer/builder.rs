@@ -2,7 +2,7 @@
 
 use std::{fmt, ptr::NonNull};
 
-use super::{data_type::DataType, exclusive::BufferMut, lend, shared::Buffer, table::Header};
+use super::{data_type::DataType, exclusive::BufferMut, home, shared::Buffer, table::Header};
 use crate::{memory::prefetch, sync::Ordering};
 
 /// Set in `committed` when nothing more will be appended.
@@ -172,7 +172,7 @@ impl BufferBuilder {
     fn end(&self, len: u32) {
         // ORDERING W1 Release, pairs with W2, as in `commit`: the finished bit is seen with the last bytes.
         self.header().committed.store(len << 1 | FINISHED, Ordering::Release);
-        lend::release(self.header);
+        home::release(self.header);
     }
 
     /// Bytes appended so far, committed or not. Wait-free.
@@ -379,7 +379,7 @@ impl Clone for BufferConsumer {
 
 impl Drop for BufferConsumer {
     fn drop(&mut self) {
-        lend::release(self.header);
+        home::release(self.header);
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     ptr::NonNull,
 };
 
-use super::{builder::BufferBuilder, data_type::DataType, lend, shared::Buffer, table::Header};
+use super::{builder::BufferBuilder, data_type::DataType, home, shared::Buffer, table::Header};
 use crate::memory::MemorySegment;
 
 /// One segment, lent to you alone: all its bytes, to read and to write.
@@ -33,6 +33,7 @@ use crate::memory::MemorySegment;
 ///
 /// # Source
 /// Flink's `MemorySegment` as a `BufferProvider` gives it out.
+#[repr(transparent)] // many are taken and given back as so many pointers
 pub struct BufferMut {
     header: NonNull<Header>,
 }
@@ -44,11 +45,18 @@ unsafe impl Sync for BufferMut {}
 
 impl BufferMut {
     /// The handle of a segment that was just lent; takes over the one count in `header.refs`.
+    #[inline]
     pub(super) fn lent(header: NonNull<Header>) -> Self {
         Self { header }
     }
 
+    #[inline]
+    pub(super) fn header_ptr(&self) -> NonNull<Header> {
+        self.header
+    }
+
     /// Gives up the handle, but not its count.
+    #[inline]
     pub(super) fn into_header(self) -> NonNull<Header> {
         let header = self.header;
         #[allow(clippy::mem_forget, reason = "the caller takes over its count")]
@@ -56,9 +64,16 @@ impl BufferMut {
         header
     }
 
+    #[inline]
     fn header(&self) -> &Header {
         // SAFETY: H1, we are counted.
         unsafe { self.header.as_ref() }
+    }
+
+    /// The segment's number.
+    #[cfg(feature = "leaks")]
+    pub(super) fn index(&self) -> u32 {
+        self.header().index()
     }
 
     /// The typed view of the bytes: `buffer.segment().put_u32_be(0, 7)`. Wait-free; copies nothing.
@@ -74,6 +89,7 @@ impl BufferMut {
     /// # Panics
     /// If `len` is more than the segment's size.
     #[must_use]
+    #[inline]
     pub fn freeze(self, len: usize) -> Buffer {
         assert!(len <= self.len(), "freezing {len} bytes of a segment of {}", self.len());
         let data = self.header().data();
@@ -109,8 +125,9 @@ impl DerefMut for BufferMut {
 }
 
 impl Drop for BufferMut {
+    #[inline]
     fn drop(&mut self) {
-        lend::release(self.header);
+        home::release(self.header);
     }
 }
 

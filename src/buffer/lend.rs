@@ -1,215 +1,85 @@
-//! Lending segments and getting them back: the owner's [`Lender`], and the [`Home`] that every handle points to.
+//! Lending segments and getting them back: the owner's [`Lender`].
 //!
 //! ```text
-//!   Lender (one owner) ── lend ──▶ handles, on any thread
-//!      ▲                              │ last one dropped
-//!      │ collect (swap)               ▼
-//!   Home.inbox ◀──── own segment: one CAS         borrowed segment: recycler (the common depot) at once
+//!   Lender (one owner) ── take, adopt, lend_borrowed ──▶ handles, on any thread
+//!      ▲ stash (plain memory) ◀── take_back ── the owner │
+//!      │                                                 ▼ last one dropped
+//!      └───────────── collect ◀──────────────── lanes and inbox of the home
 //! ```
 //!
-//! # Who keeps the home alive
-//!
-//! A handle has a plain pointer to its home: a counted one would be a counter that all cores hit. The home is freed by
-//! the owner if everything is back when the [`Lender`] is dropped, else by whoever brings the last segment back. `debt`
-//! settles who that is. It counts up by one for each return that the owner does not see (borrowed segments, and own ones
-//! that find the inbox closed); on closing, the owner subtracts what is still out, and sets `CLOSING`. One of these
-//! additions makes the value `CLOSING` exactly, and the thread that did it frees the home.
-//!
 //! # Invariants
-//! * **L1** A thread touches a home only while it has a segment of it to bring back, or a pin in `debt`, or is the owner.
-//!   Its addition to `debt`, or its quiet push to the inbox, is its last touch.
-//! * **L2** `debt` is `CLOSING` exactly once: when the owner has closed and nothing is out and nobody has a pin.
+//! * **L3** An own segment that is free is in the stash, in a lane or in the inbox, in one of them once, and its header says
+//!   already that it is lent by its home. The stash has room for all own segments.
 //!
 //! # Source
-//! Flink's `BufferRecycler` and `LocalBufferPool.lazyDestroy`; the biased count is ours.
+//! Flink's `BufferRecycler` and `LocalBufferPool.lazyDestroy`; when to open the lanes is ours.
 
 use std::{ptr::NonNull, task::Waker};
 
 use super::{
     exclusive::BufferMut,
+    home::{BufferRecycler, CLOSING, Home},
     shared::Buffer,
+    stash::Stash,
     table::{FreeSegment, Header, LentBy, SegmentTable},
+    terms::Terms,
 };
 use crate::{
-    lockfree::{
-        inbox::{Closed, Inbox, Links, NotQuiet},
-        waker::WakerCell,
-    },
-    sync::{Arc, AtomicI64, AtomicU64, Ordering},
+    lockfree::lanes,
+    sync::{Arc, Ordering, yield_now},
 };
 
-/// Where a segment goes that its lender has no claim to, or no longer wants.
-pub(crate) trait BufferRecycler: Send + Sync {
-    /// Takes a segment that nobody holds. Must not block, and must not touch the lender.
-    fn recycle(&self, segment: FreeSegment);
-}
-
-/// Set in `debt` once the owner has gone; far above what counting reaches.
-const CLOSING: i64 = 1 << 62;
-
-/// What handles point to: where their segment goes back to. See the [module](self).
-pub(crate) struct Home {
-    inbox: Inbox,
-    waker: WakerCell,
-    /// Borrowed segments that came back, ever.
-    borrowed_back: AtomicU64,
-    /// See the module's docs.
-    debt: AtomicI64,
-    table: Arc<SegmentTable>,
-    recycler: Box<dyn BufferRecycler>,
-    /// Stands for the home as a whole: loom does not see memory that is freed under somebody's feet.
-    #[cfg(forebay_loom)]
-    alive: crate::sync::UnsafeCell<()>,
-}
-
-impl Home {
-    /// Tells loom that the calling thread needs the home to be there. Nothing in a real build.
-    #[inline]
-    #[cfg_attr(not(forebay_loom), allow(clippy::unused_self, reason = "loom's part"))]
-    fn touched(&self) {
-        #[cfg(forebay_loom)]
-        self.alive.with(|_| ());
-    }
-
-    pub(super) fn table(&self) -> &SegmentTable {
-        &self.table
-    }
-
-    /// Brings `segment` home: lock-free. No handle to it is left, and the calling thread dropped the last one.
-    fn bring(home: NonNull<Self>, segment: FreeSegment, borrowed: bool) {
-        // SAFETY: L1, we have a segment to bring back, so the home is not freed before our last touch.
-        let this = unsafe { home.as_ref() };
-        this.touched();
-        if borrowed {
-            let _owed = Owed(home); // for the segment
-            // Relaxed: other threads add too, and nothing is found through the number. Before `recycle`, which wakes the
-            // owner if it waits for room: F1 and F2 in the pool's waiters order the number too.
-            this.borrowed_back.fetch_add(1, Ordering::Relaxed);
-            this.recycler.recycle(segment);
-            return;
-        }
-        let index = segment.into_index();
-        let link = this.table.link(index);
-        match this.inbox.push_quietly(link, index) {
-            Ok(()) => {} // the last touch
-            Err(NotQuiet::Parked) => {
-                // The owner sleeps, and once we have pushed nothing of ours keeps the home alive while we wake it: pin.
-                // Relaxed: our segment keeps the home until the push, which publishes the pin with it.
-                this.debt.fetch_sub(1, Ordering::Relaxed);
-                let _pin = Owed(home);
-                match this.inbox.push(link, index) {
-                    Ok(true) => {
-                        this.touched();
-                        this.waker.wake();
-                    }
-                    Ok(false) => {}
-                    Err(Closed) => {
-                        let _owed = Owed(home); // for the segment, beside the pin
-                        this.recycler.recycle(SegmentTable::free(index));
-                    }
-                }
-            }
-            Err(NotQuiet::Closed) => {
-                let _owed = Owed(home);
-                this.recycler.recycle(SegmentTable::free(index));
-            }
-        }
-    }
-
-    /// Adds `amount` to `debt`, and frees the home if that settles it. The caller's last touch.
-    fn settle(home: NonNull<Self>, amount: i64) {
-        let debt = {
-            // SAFETY: L1, the caller has a segment or a pin that it has not settled yet.
-            let this = unsafe { home.as_ref() };
-            this.touched();
-            // ORDERING L-D AcqRel, pairs with itself: Release, so that who frees has seen our last touch; Acquire, so that
-            // if it is we who free, we have seen everybody's.
-            this.debt.fetch_add(amount, Ordering::AcqRel) + amount
-        };
-        if debt == CLOSING {
-            #[cfg(forebay_loom)]
-            {
-                // SAFETY: L2, as below.
-                let this = unsafe { home.as_ref() };
-                this.alive.with_mut(|_| ());
-            }
-            // SAFETY: L2, we alone got here, and everybody's last touch is behind us (L-D).
-            drop(unsafe { Box::from_raw(home.as_ptr()) });
-        }
-    }
-}
-
-/// One that a thread owes to `debt`: settled when it is done, also if a waker panics on the way.
-struct Owed(NonNull<Home>);
-
-impl Drop for Owed {
-    fn drop(&mut self) {
-        Home::settle(self.0, 1);
-    }
-}
-
-/// Drops a handle that was counted in `header`. Wait-free unless it is the last one, then lock-free.
-#[inline]
-pub(super) fn release(header: NonNull<Header>) {
-    {
-        // SAFETY: H1, the caller's handle is still counted.
-        let header = unsafe { header.as_ref() };
-        // ORDERING R0 Acquire, pairs with R1 of the others: if we are the only one left, what they did with the bytes is
-        // done.
-        if header.refs.load(Ordering::Acquire) != 1 {
-            // ORDERING R1 Release, pairs with R0 and R2: what we did with the bytes is done before the segment is free.
-            if header.refs.fetch_sub(1, Ordering::Release) != 1 {
-                return;
-            }
-            // ORDERING R2 Acquire, pairs with R1 of all others. A load rather than a fence: ThreadSanitizer sees it.
-            header.refs.load(Ordering::Acquire);
-            // Relaxed: no handle is left, so nobody else looks until the segment is lent again; the inbox publishes it.
-            header.refs.store(1, Ordering::Relaxed);
-        }
-    }
-    release_last(header);
-}
-
-/// Brings the segment of the last handle home.
-#[inline]
-fn release_last(header: NonNull<Header>) {
-    let (lent_by, index) = {
-        // SAFETY: H1, nobody else has a handle, and ours is not yet given up.
-        let header = unsafe { header.as_ref() };
-        (header.lent_by(), header.index())
-    };
-    let home = NonNull::new(lent_by.home.cast_mut()).expect("a lent segment has a home");
-    Home::bring(home, SegmentTable::free(index), lent_by.borrowed);
-}
+/// So many segments that came by the inbox while the owner did not wait make it open the lanes: closing them costs it a
+/// system call of about half a microsecond. Models have few segments.
+const PATIENCE: u32 = if cfg!(forebay_loom) { 1 } else { 256 };
 
 /// The owner's end of a [`Home`]: lends segments, and gets its own back. One owner at a time (`&mut self`).
 pub(crate) struct Lender {
     home: NonNull<Home>,
-    /// Own segments that are lent, as far as the owner has looked.
-    own_out: u64,
+    /// Own segments that are free, as far as the owner has looked, the one returned last on top. See L3.
+    stash: Stash,
+    /// Own segments, free or lent.
+    own: u32,
+    /// What the owner alone knows of `Home::lanes`.
+    lanes: lanes::Owner,
+    /// Segments that came by the inbox since the owner last waited.
+    by_inbox: u32,
     /// Borrowed segments that were lent, ever.
     borrowed: u64,
+    /// On which its own segments are lent.
+    terms: Terms,
 }
 
-// SAFETY: the owner's counters move with it, and everything in `Home` is meant for many threads.
+/// What became of [`Lender::park`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Park {
+    /// The next own segment that comes back wakes the owner.
+    Asleep,
+    /// An own segment is back.
+    Look,
+    /// A thread is in the middle of bringing one back, and will not wake the owner: come again in a moment.
+    Again,
+}
+
+// SAFETY: what the owner alone has moves with it, and everything in `Home` and in headers is meant for many threads.
 unsafe impl Send for Lender {}
-// SAFETY: `&Lender` gives access to atomics of `Home` only.
+// SAFETY: `&Lender` gives access to numbers and to atomics of `Home` only.
 unsafe impl Sync for Lender {}
 
 impl Lender {
-    /// Lends segments of `table`. Borrowed ones, and all that come back after the lender is gone, go to `recycler`.
-    pub(crate) fn new(table: Arc<SegmentTable>, recycler: Box<dyn BufferRecycler>) -> Self {
-        let home = Box::new(Home {
-            inbox: Inbox::new(),
-            waker: WakerCell::new(),
-            borrowed_back: AtomicU64::new(0),
-            debt: AtomicI64::new(0),
-            table,
-            recycler,
-            #[cfg(forebay_loom)]
-            alive: crate::sync::UnsafeCell::new(()),
-        });
-        Self { home: NonNull::from(Box::leak(home)), own_out: 0, borrowed: 0 }
+    /// Lends segments of `table`, on `terms`, and has room for `own` of its own. Borrowed ones, and all that come back
+    /// after the lender is gone, go to `recycler`.
+    pub(crate) fn new(table: Arc<SegmentTable>, own: u32, recycler: Box<dyn BufferRecycler>, terms: Terms) -> Self {
+        Self {
+            home: Home::leaked(table, recycler),
+            stash: Stash::with_capacity(own as usize),
+            own: 0,
+            lanes: lanes::Owner::new(),
+            by_inbox: 0,
+            borrowed: 0,
+            terms,
+        }
     }
 
     fn home(&self) -> &Home {
@@ -222,80 +92,207 @@ impl Lender {
         &self.home().table
     }
 
-    /// Lends a segment of the owner's: it comes back to [`collect`](Self::collect). Wait-free.
+    /// Lends the own segment that came back last, of those the owner has collected. Wait-free.
     #[inline]
-    pub(crate) fn lend(&mut self, segment: FreeSegment) -> BufferMut {
-        self.own_out += 1;
-        self.hand_out(segment, false)
+    pub(crate) fn take(&mut self) -> Option<BufferMut> {
+        // `refs` is 1 already: it counts the handle from here on; and `lent_by` says us, on our terms (L3).
+        self.stash.pop().map(BufferMut::lent)
     }
 
-    /// Lends a segment that goes to the recycler when it comes back. Wait-free.
-    pub(crate) fn lend_borrowed(&mut self, segment: FreeSegment) -> BufferMut {
-        self.borrowed += 1;
-        self.hand_out(segment, true)
-    }
-
-    #[inline]
-    fn hand_out(&self, segment: FreeSegment, borrowed: bool) -> BufferMut {
-        let header = self.home().table.header(&segment);
-        let terms = LentBy { home: self.home.as_ptr(), borrowed };
-        // Mostly they are the same as last time: then the header's line stays as it is, on whichever core has it.
-        if header.lent_by() != terms {
-            header.lent_by.with_mut(|lent_by| {
-                // SAFETY: H2, `segment` is the only name of the segment, so no handle reads the cell.
-                unsafe { *lent_by = terms }
-            });
+    /// The same, counted for `channel` until it is back.
+    pub(crate) fn take_for(&mut self, channel: Option<u32>) -> Option<BufferMut> {
+        let header = self.stash.pop()?;
+        if channel.is_some() {
+            // SAFETY: H1, the home keeps the table.
+            unsafe { header.as_ref() }.stamp(LentBy::new(self.home, self.terms_for(channel))); // ours alone: it was free
         }
-        // `refs` is 1 already: it counts the handle from here on.
-        let _ = segment.into_index(); // named by the handle from here on
-        BufferMut::lent(NonNull::from(header))
+        Some(BufferMut::lent(header))
     }
 
-    /// Takes an own segment back without any read-modify-write, if `buffer` is its only handle. Wait-free.
+    /// Lends `count` of them, if there are as many. Wait-free but for `into`'s allocator.
+    #[inline]
+    pub(crate) fn take_many(&mut self, count: usize, into: &mut Vec<BufferMut>) -> bool {
+        let Some(segments) = self.stash.pop_many(count) else { return false };
+        into.reserve(count);
+        let len = into.len();
+        // SAFETY: there is room for `count` more.
+        let end = unsafe { into.as_mut_ptr().add(len) };
+        let handles = segments.as_ptr().cast::<BufferMut>(); // a pointer to a header each, and transparent
+        // SAFETY: as above; each is a handle from here on, as in `take`; and the stash is another allocation.
+        unsafe { handles.copy_to_nonoverlapping(end, count) };
+        // SAFETY: as above, and they were just written.
+        unsafe { into.set_len(len + count) };
+        true
+    }
+
+    /// Makes room for `own` segments of the owner's.
+    pub(crate) fn reserve(&mut self, own: u32) {
+        self.stash.grow(own as usize);
+    }
+
+    /// Makes `segment` the owner's, and lends it, counted for `channel`: it comes back to the stash. Wait-free but for the
+    /// allocator, if there are more than there was to be room for.
+    pub(crate) fn adopt(&mut self, segment: FreeSegment, channel: Option<u32>) -> BufferMut {
+        self.own += 1;
+        self.stash.grow(self.own as usize);
+        Home::hand_out(self.home, segment, self.terms_for(channel))
+    }
+
+    /// Makes `segment` the owner's, and keeps it for the next request. As [`adopt`](Self::adopt).
+    pub(crate) fn add(&mut self, segment: FreeSegment) {
+        self.own += 1;
+        self.stash.grow(self.own as usize);
+        let header = self.home().table.header_of(segment.into_index());
+        // SAFETY: H1, the home keeps the table.
+        unsafe { header.as_ref() }.stamp(LentBy::new(self.home, self.terms)); // ours alone: it is free
+        self.keep(header);
+    }
+
+    /// Takes a free segment that is the owner's no more, of those it has collected. Wait-free.
+    pub(crate) fn give_up(&mut self) -> Option<FreeSegment> {
+        let header = self.stash.pop()?;
+        self.own -= 1;
+        // SAFETY: H1, the home keeps the table.
+        let index = unsafe { header.as_ref() }.index();
+        Some(SegmentTable::free(index)) // L3: it was in the stash alone
+    }
+
+    /// Lends a segment that goes to the recycler when it comes back, and is counted for `channel`. Wait-free.
+    pub(crate) fn lend_borrowed(&mut self, segment: FreeSegment, channel: Option<u32>) -> BufferMut {
+        self.borrowed += 1;
+        Home::hand_out(self.home, segment, self.terms_for(channel).on_loan())
+    }
+
+    fn terms_for(&self, channel: Option<u32>) -> Terms {
+        channel.map_or(self.terms, |channel| self.terms.for_channel(channel))
+    }
+
+    /// Takes an own segment back into the stash without any read-modify-write, if `buffer` is its only handle. Wait-free.
     ///
     /// # Errors
-    /// The buffer, if it is shared, borrowed, or of another lender.
+    /// The buffer, if it is shared, borrowed, of another lender, or if something is to be done on its way back.
     #[inline]
-    pub(crate) fn take_back(&mut self, buffer: Buffer) -> Result<FreeSegment, Buffer> {
+    pub(crate) fn take_back(&mut self, buffer: Buffer) -> Result<(), Buffer> {
         let header = buffer.header();
         {
             // SAFETY: H1, `buffer` is counted.
             let header = unsafe { header.as_ref() };
-            let lent_by = header.lent_by();
             // ORDERING R0 Acquire, pairs with R1, as in `release`.
-            if lent_by.borrowed
-                || !std::ptr::eq(lent_by.home, self.home.as_ptr())
-                || header.refs.load(Ordering::Acquire) != 1
-            {
+            if !header.lent_by().is_own_of(self.home) || header.refs.load(Ordering::Acquire) != 1 {
                 return Err(buffer);
             }
+            self.home().table.is_back(header.index());
         }
-        self.own_out -= 1;
-        // SAFETY: H1, the table outlives us.
-        let index = unsafe { header.as_ref() }.index();
-        #[allow(clippy::mem_forget, reason = "its count was given up above")]
+        self.keep(header);
+        #[allow(clippy::mem_forget, reason = "its count stays for whoever takes it from the stash")]
         std::mem::forget(buffer);
-        Ok(SegmentTable::free(index))
+        Ok(())
     }
 
-    /// Passes on the own segments that came back since the last call, most recent first. Wait-free but for `each`.
-    pub(crate) fn collect(&mut self, mut each: impl FnMut(FreeSegment)) {
-        let mut chain = self.home().inbox.take_all();
-        while let Some(index) = chain.next(&*self.home().table) {
-            self.own_out -= 1;
-            each(SegmentTable::free(index));
+    /// Takes all `buffers` back, those that are not own ones as if they were dropped. Wait-free, or as drop.
+    #[inline]
+    pub(crate) fn take_back_many(&mut self, buffers: &mut Vec<BufferMut>) {
+        // H3: a `BufferMut` is the only handle, so whose it is is all there is to be looked at.
+        let is_own = |buffer: &BufferMut| {
+            // SAFETY: H1, `buffer` is counted.
+            unsafe { buffer.header_ptr().as_ref() }.lent_by().is_own_of(self.home)
+        };
+        if cfg!(feature = "leaks") || !buffers.iter().all(is_own) {
+            return self.take_back_each(buffers);
         }
+        let headers = buffers.as_ptr().cast::<NonNull<Header>>(); // a handle is transparent
+        // SAFETY: L3, own segments that are not in the stash yet, so there is room for them.
+        unsafe { self.stash.push_many(headers, buffers.len()) };
+        // SAFETY: their counts stay for whoever takes them from the stash, so they are handles no more.
+        unsafe { buffers.set_len(0) };
+    }
+
+    #[cold]
+    fn take_back_each(&mut self, buffers: &mut Vec<BufferMut>) {
+        for buffer in buffers.drain(..) {
+            // An error is the buffer, and drops it.
+            let _ = self.take_back(buffer.into());
+        }
+    }
+
+    /// Puts an own segment that nobody holds on top of the stash.
+    #[inline]
+    fn keep(&mut self, header: NonNull<Header>) {
+        // SAFETY: L3, `header` is an own segment that is not in the stash yet, so there is room for it.
+        unsafe { self.stash.push(header) };
+    }
+
+    /// Takes the own segments that came back into the stash, the most recent on top. Wait-free; opens the lanes when it
+    /// is time.
+    #[inline]
+    pub(crate) fn collect(&mut self) {
+        self.collect_from_lanes();
+        self.collect_from_inbox();
+    }
+
+    /// Takes the own segments that came back into the stash, if there is none in it. As [`collect`](Self::collect).
+    #[inline]
+    pub(crate) fn collect_if_empty(&mut self) {
+        if self.free() == 0 && !self.collect_from_lanes() {
+            self.collect_from_inbox();
+        }
+    }
+
+    /// Lends an own segment that came back since the owner last looked, if there is one. Wait-free, as
+    /// [`collect`](Self::collect).
+    #[inline(never)]
+    pub(crate) fn take_returned(&mut self) -> Option<BufferMut> {
+        self.collect_if_empty();
+        self.take()
+    }
+
+    /// Whether there were any.
+    #[inline]
+    fn collect_from_lanes(&mut self) -> bool {
+        // SAFETY: L1, we are the owner.
+        let home = unsafe { self.home.as_ref() };
+        let before = self.stash.len();
+        let (lanes, stash) = (&mut self.lanes, &mut self.stash);
+        // SAFETY: L3, an own segment that was not in the stash, so there is room for it.
+        home.lanes.take(lanes, |index| unsafe { stash.push(home.table.header_of(index)) });
+        self.stash.len() > before
+    }
+
+    #[inline(never)]
+    fn collect_from_inbox(&mut self) {
+        // SAFETY: L1, we are the owner.
+        let home = unsafe { self.home.as_ref() };
+        let before = self.stash.len();
+        let mut chain = home.inbox.take_all();
+        while let Some(index) = chain.next(&*home.table) {
+            self.keep(home.table.header_of(index));
+        }
+        let came = self.stash.len() - before;
+        if came > 0 {
+            self.stash.reverse_above(before);
+            self.by_inbox += came as u32;
+            if self.by_inbox >= PATIENCE {
+                self.by_inbox = 0;
+                if self.lanes.is_closed() {
+                    home.lanes.open(&mut self.lanes);
+                }
+            }
+        }
+    }
+
+    /// Own segments that are free, as of the last [`collect`](Self::collect).
+    pub(crate) fn free(&self) -> u32 {
+        self.stash.len() as u32
+    }
+
+    /// Own segments, free or lent.
+    pub(crate) fn own(&self) -> u32 {
+        self.own
     }
 
     /// Own segments that are out, as of the last [`collect`](Self::collect).
     pub(crate) fn own_out(&self) -> u64 {
-        self.own_out
-    }
-
-    /// Borrowed segments that are out. May shrink at any moment.
-    pub(crate) fn borrowed_out(&self) -> u64 {
-        // Relaxed: whoever brings one back adds, see `Home::bring`.
-        self.borrowed - self.home().borrowed_back.load(Ordering::Relaxed)
+        u64::from(self.own - self.free())
     }
 
     /// Leaves `waker` to be woken by the next own segment that comes back after [`park`](Self::park).
@@ -303,20 +300,50 @@ impl Lender {
         self.home().waker.register(waker);
     }
 
-    /// Says that the owner is about to wait; `false` if an own segment is back already.
-    pub(crate) fn park(&self) -> bool {
-        self.home().inbox.park()
+    /// Closes the lanes; `true` once nobody is in one.
+    fn close_lanes(&mut self) -> bool {
+        // SAFETY: L1, we are the owner.
+        let home = unsafe { self.home.as_ref() };
+        let (lanes, stash) = (&mut self.lanes, &mut self.stash);
+        // SAFETY: L3, as in `collect_from_lanes`.
+        home.lanes.close(lanes, |index| unsafe { stash.push(home.table.header_of(index)) })
+    }
+
+    /// Says that the owner is about to wait. Wait-free, but for the system where the lanes are open.
+    pub(crate) fn park(&mut self) -> Park {
+        if !self.lanes.is_closed() {
+            let before = self.stash.len();
+            self.by_inbox = 0;
+            let closed = self.close_lanes();
+            if self.stash.len() > before {
+                return Park::Look;
+            }
+            if !closed {
+                yield_now(); // to that thread, if it waits for this core
+                return Park::Again;
+            }
+        }
+        if self.home().inbox.park() { Park::Asleep } else { Park::Look }
     }
 }
 
 impl Drop for Lender {
+    /// Gives every own segment that is free to the recycler. Blocking on threads that are in the middle of bringing one
+    /// back by a lane, a few instructions.
     fn drop(&mut self) {
-        let home = self.home();
-        let mut out = self.own_out + self.borrowed; // the borrowed ones that are back count in `debt` already
+        // SAFETY: L1, we are the owner.
+        let home = unsafe { self.home.as_ref() };
+        while !self.close_lanes() {
+            yield_now();
+        }
         let mut chain = home.inbox.close();
         while let Some(index) = chain.next(&*home.table) {
-            out -= 1;
-            home.recycler.recycle(SegmentTable::free(index));
+            self.keep(home.table.header_of(index));
+        }
+        // The borrowed segments that are back count in `debt` already.
+        let out = self.own_out() + self.borrowed;
+        while let Some(segment) = self.give_up() {
+            home.recycler.recycle_late(segment);
         }
         Home::settle(self.home, CLOSING - out as i64);
     }
@@ -325,8 +352,52 @@ impl Drop for Lender {
 impl std::fmt::Debug for Lender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lender")
-            .field("own_out", &self.own_out)
-            .field("borrowed_out", &self.borrowed_out())
+            .field("own", &self.own)
+            .field("free", &self.free())
+            .field("borrowed", &self.borrowed)
             .finish_non_exhaustive()
+    }
+}
+
+/// Lends from many threads at once; everything goes to the recycler when it comes back. So nothing is counted on the
+/// owner's side, and each segment is counted in `debt` when it is lent.
+pub(crate) struct SharedLender {
+    home: NonNull<Home>,
+    terms: Terms,
+}
+
+// SAFETY: `Home` is meant for many threads, and the lender has nothing else.
+unsafe impl Send for SharedLender {}
+// SAFETY: as above.
+unsafe impl Sync for SharedLender {}
+
+impl SharedLender {
+    /// As [`Lender::new`].
+    pub(crate) fn new(table: Arc<SegmentTable>, recycler: Box<dyn BufferRecycler>, terms: Terms) -> Self {
+        Self { home: Home::leaked(table, recycler), terms: terms.on_loan() }
+    }
+
+    /// Lends a segment that goes to the recycler when it comes back. Wait-free.
+    pub(crate) fn lend(&self, segment: FreeSegment) -> BufferMut {
+        {
+            // SAFETY: L1, we are the owner, and free the home at the earliest when we are dropped.
+            let home = unsafe { self.home.as_ref() };
+            // Relaxed: other threads add too; how the handle gets to another thread publishes it, and how we get to the
+            // one that drops us.
+            home.debt.fetch_sub(1, Ordering::Relaxed);
+        }
+        Home::hand_out(self.home, segment, self.terms)
+    }
+}
+
+impl Drop for SharedLender {
+    fn drop(&mut self) {
+        Home::settle(self.home, CLOSING);
+    }
+}
+
+impl std::fmt::Debug for SharedLender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedLender").field("terms", &self.terms).finish_non_exhaustive()
     }
 }

@@ -29,11 +29,18 @@
 mod builder;
 mod data_type;
 mod exclusive;
+pub(crate) mod home;
+#[cfg(feature = "leaks")]
+mod leaks;
 pub(crate) mod lend;
 mod shared;
+mod stash;
 pub(crate) mod table;
+pub(crate) mod terms;
 
 pub use builder::{BufferBuilder, BufferConsumer};
 pub use data_type::DataType;
 pub use exclusive::BufferMut;
+#[cfg(feature = "leaks")]
+pub use leaks::{LeakReport, TakenAt};
 pub use shared::Buffer;

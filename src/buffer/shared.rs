@@ -6,7 +6,7 @@ use std::{
     ptr::NonNull,
 };
 
-use super::{data_type::DataType, exclusive::BufferMut, lend, table::Header};
+use super::{data_type::DataType, exclusive::BufferMut, home, table::Header};
 use crate::sync::Ordering;
 
 /// A read-only range of a segment, counted: the segment goes back to its pool when the last handle to it is dropped.
@@ -137,7 +137,7 @@ impl Buffer {
     /// any moment otherwise. Wait-free.
     #[must_use]
     pub fn is_unique(&self) -> bool {
-        // ORDERING R0 Acquire, pairs with R1, as in `lend::release`.
+        // ORDERING R0 Acquire, pairs with R1, as in `home::release`.
         self.header_ref().refs.load(Ordering::Acquire) == 1
     }
 
@@ -201,7 +201,7 @@ impl AsRef<[u8]> for Buffer {
 impl Drop for Buffer {
     #[inline]
     fn drop(&mut self) {
-        lend::release(self.header);
+        home::release(self.header);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{mem, ops::Range, ptr, ptr::NonNull};
 
-use super::lend::Home;
+use super::{home::Home, terms::Terms};
 use crate::{
     lockfree::inbox::{Links, MAX_INDEX},
     memory::Arena,
@@ -18,6 +18,11 @@ use crate::{
 pub(crate) struct FreeSegment(u32);
 
 impl FreeSegment {
+    /// Its index in the arena.
+    pub(super) fn index(&self) -> u32 {
+        self.0
+    }
+
     /// Its index in the arena, to be kept in a list; [`SegmentTable::regain`] turns it back.
     pub(crate) fn into_index(self) -> u32 {
         let index = self.0;
@@ -46,17 +51,47 @@ pub(crate) struct Header {
     pub(super) committed: AtomicU32,
     index: u32,
     /// Who lent the segment: set while its only name is a `FreeSegment`, read by who drops the last handle.
-    pub(super) lent_by: UnsafeCell<LentBy>,
+    lent_by: UnsafeCell<LentBy>,
     data: NonNull<u8>,
     capacity: u32,
 }
 
-/// Who lent a segment, and on which terms.
+/// Who lent a segment, and on which terms. That it is an own segment of the owner who gives it back, and nothing else is
+/// to be done, is one comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LentBy {
-    pub(super) home: *const Home,
-    /// Goes to the common depot when it comes back, not to its lender.
-    pub(super) borrowed: bool,
+    /// One byte further on other terms than most.
+    home: *const Home,
+    terms: Terms,
+}
+
+impl LentBy {
+    /// Of no home yet.
+    const NOBODY: Self = Self { home: ptr::null(), terms: Terms::OWN };
+
+    #[inline]
+    pub(super) fn new(home: NonNull<Home>, terms: Terms) -> Self {
+        let home: *const Home = home.as_ptr();
+        Self { home: home.wrapping_byte_add(usize::from(terms != Terms::OWN)), terms } // homes are aligned
+    }
+
+    /// Whether all there is to do when the segment comes back is to give it to `home`.
+    #[inline]
+    pub(super) fn is_own_of(self, home: NonNull<Home>) -> bool {
+        ptr::eq(self.home, home.as_ptr())
+    }
+
+    #[inline]
+    pub(super) fn terms(self) -> Terms {
+        self.terms
+    }
+
+    /// The lender's home. The segment is lent, so there is one.
+    #[inline]
+    pub(super) fn home(self) -> NonNull<Home> {
+        let home = self.home.map_addr(|address| address & !1);
+        NonNull::new(home.cast_mut()).expect("a lent segment has a home")
+    }
 }
 
 // SAFETY: `data` points into the arena, which is Send + Sync; who may touch the bytes is H3, H4. `lent_by` is written
@@ -66,15 +101,18 @@ unsafe impl Send for Header {}
 unsafe impl Sync for Header {}
 
 impl Header {
+    #[inline]
     pub(super) fn index(&self) -> u32 {
         self.index
     }
 
+    #[inline]
     pub(super) fn data(&self) -> NonNull<u8> {
         self.data
     }
 
     /// Bytes in the segment.
+    #[inline]
     pub(super) fn capacity(&self) -> u32 {
         self.capacity
     }
@@ -91,10 +129,30 @@ impl Header {
         }
     }
 
+    /// Says who lends the segment. The caller has its only name, and nobody a handle.
+    pub(super) fn stamp(&self, lent_by: LentBy) {
+        // Mostly it is as last time: then the header's line stays as it is, on whichever core has it.
+        if self.lent_by() != lent_by {
+            self.lent_by.with_mut(|slot| {
+                // SAFETY: H2, the caller's promise, so no handle reads the cell.
+                unsafe { *slot = lent_by }
+            });
+        }
+    }
+
     /// Who lent the segment. The caller holds a handle to it, or its `FreeSegment`.
+    #[inline]
     pub(super) fn lent_by(&self) -> LentBy {
         // SAFETY: written before the first handle existed, and not again while one does.
         self.lent_by.with(|lent| unsafe { *lent })
+    }
+
+    /// Fills all bytes of the segment, which nobody holds any more.
+    pub(super) fn fill(&self, byte: u8) {
+        self.writes(0..self.capacity as usize);
+        // SAFETY: `[data, data + capacity)` is the segment's (S5), and no handle to it is left (H3): the caller has its
+        // only name.
+        unsafe { self.data.write_bytes(byte, self.capacity as usize) };
     }
 
     /// Tells loom that the calling thread reads `range`. Nothing in a real build.
@@ -114,8 +172,8 @@ impl Header {
     }
 
     fn arena(&self, f: impl FnOnce(&Arena)) {
-        // SAFETY: H1, the caller holds a handle, so the home exists.
-        let home = unsafe { &*self.lent_by().home };
+        // SAFETY: H1, the caller holds a handle or brings the segment home (L1), so the home exists.
+        let home = unsafe { self.lent_by().home().as_ref() };
         f(&home.table().arena);
     }
 }
@@ -128,6 +186,8 @@ pub(crate) struct SegmentTable {
     /// here one cache line has sixteen.
     links: Box<[AtomicU32]>,
     arena: Arena,
+    #[cfg(feature = "leaks")]
+    pub(crate) takers: super::leaks::Takers,
 }
 
 impl SegmentTable {
@@ -140,13 +200,19 @@ impl SegmentTable {
                 refs: AtomicU32::new(1),
                 committed: AtomicU32::new(0),
                 index,
-                lent_by: UnsafeCell::new(LentBy { home: ptr::null(), borrowed: false }),
+                lent_by: UnsafeCell::new(LentBy::NOBODY),
                 data: arena.data(index),
                 capacity,
             })
             .collect();
         let links = (0..arena.segments()).map(|_| AtomicU32::new(0)).collect();
-        Arc::new(Self { headers, links, arena })
+        Arc::new(Self {
+            headers,
+            links,
+            #[cfg(feature = "leaks")]
+            takers: super::leaks::Takers::new(arena.segments()),
+            arena,
+        })
     }
 
     /// The names of all segments. To be called once, when the table is made.
@@ -164,12 +230,28 @@ impl SegmentTable {
         self.arena.segment_size()
     }
 
+    /// A segment is coming back: with the feature `leaks`, nobody has taken it any more.
+    #[inline]
+    #[cfg_attr(not(feature = "leaks"), allow(clippy::unused_self, reason = "the feature's part"))]
+    pub(super) fn is_back(&self, index: u32) {
+        #[cfg(feature = "leaks")]
+        self.takers.forget(index);
+        #[cfg(not(feature = "leaks"))]
+        let _ = index;
+    }
+
     /// Turns an index that came from [`FreeSegment::into_index`] back into the name, once.
     pub(crate) fn regain(&self, index: u32) -> FreeSegment {
         assert!(index < self.segments(), "broken invariant M1: no segment {index}");
         // Relaxed: nobody else has the index, so nobody writes.
         debug_assert_eq!(self.headers[index as usize].refs.load(Ordering::Relaxed), 1, "M1: segment {index} is held");
         FreeSegment(index)
+    }
+
+    /// The header of the segment with this index.
+    #[inline]
+    pub(super) fn header_of(&self, index: u32) -> NonNull<Header> {
+        NonNull::from(&self.headers[index as usize])
     }
 
     pub(super) fn header(&self, segment: &FreeSegment) -> &Header {

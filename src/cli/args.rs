@@ -8,6 +8,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use forebay::memory::{MAX_SEGMENT_SIZE, page_size};
 use forebay::record::MAX_RECORD_BYTES;
 
+use super::remote::args::{Fetch, Serve, TlsArgs};
+
 /// Bounded, back-pressured record exchange: the program.
 #[derive(Debug, Parser)]
 #[command(name = "forebay", version, about, max_term_width = 100)]
@@ -19,6 +21,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Shuffle(Shuffle),
+    Serve(Serve),
+    Fetch(Fetch),
 }
 
 /// Distribute the rows of CSV files over N files, by key or in turn
@@ -32,6 +36,32 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = MORE)]
 pub(crate) struct Shuffle {
+    #[command(flatten)]
+    pub(crate) rows: Rows,
+
+    /// Folder for part-00000.csv and so on; made if it is missing
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+
+    /// How rows get from the producers to the parts: by reference in memory, or over TCP on the loopback interface
+    #[arg(long, value_enum, default_value_t = Transport::Memory)]
+    pub(crate) transport: Transport,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+
+    /// Write to a DIR that is not empty: replace the parts in it, none of which may be a FILE, and leave other files alone
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Print the summary as a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is read and how it is distributed.
+#[derive(Debug, Args)]
+pub(crate) struct Rows {
     /// Column whose value decides the part: its name, or its number from 1 if no column has that name
     ///
     /// Needed for --strategy hash, and not used by the others. Quotes make no difference: "UA" and UA are one key. With
@@ -42,10 +72,6 @@ pub(crate) struct Shuffle {
     /// How many parts to write, each by a task of its own; at most 10000
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_PARTITIONS))]
     pub(crate) partitions: u32,
-
-    /// Folder for part-00000.csv and so on; made if it is missing
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
 
     /// How many tasks read, at most one for each FILE [default: one for each FILE, up to the number of cores]
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u32).range(1..))]
@@ -81,14 +107,6 @@ pub(crate) struct Shuffle {
     /// The byte between two fields; \t is a tab
     #[arg(short, long, value_name = "C", default_value = ",", value_parser = delimiter)]
     pub(crate) delimiter: u8,
-
-    /// Write to a DIR that is not empty: replace the parts in it, none of which may be a FILE, and leave other files alone
-    #[arg(long)]
-    pub(crate) force: bool,
-
-    /// Print the summary as a JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
 
     /// CSV files, all with the same columns; - is stdin
     #[arg(value_name = "FILE", required = true)]
@@ -144,6 +162,15 @@ pub(crate) enum Strategy {
     Broadcast,
 }
 
+/// What the rows go over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    /// The consumer reads the segment that the producer filled
+    Memory,
+    /// As between two hosts, over one connection of this one to itself
+    Tcp,
+}
+
 /// When a segment that is not full is handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BufferTimeout {
@@ -169,13 +196,17 @@ impl Cli {
     /// # Errors
     /// One that prints itself as clap's own do.
     pub(crate) fn check(self) -> Result<Self, clap::Error> {
-        let Command::Shuffle(shuffle) = &self.command;
-        match shuffle.mistake() {
+        let (name, mistake) = match &self.command {
+            Command::Shuffle(shuffle) => ("shuffle", shuffle.mistake()),
+            Command::Serve(serve) => ("serve", serve.mistake()),
+            Command::Fetch(fetch) => ("fetch", fetch.mistake()),
+        };
+        match mistake {
             None => Ok(self),
             Some((kind, message)) => {
                 let mut program = Self::command();
                 program.build();
-                let subcommand = program.find_subcommand_mut("shuffle").expect("it is the one above");
+                let subcommand = program.find_subcommand_mut(name).expect("it is one of the above");
                 Err(subcommand.error(kind, message))
             }
         }
@@ -184,6 +215,18 @@ impl Cli {
 
 impl Shuffle {
     fn mistake(&self) -> Option<(ErrorKind, String)> {
+        if self.transport == Transport::Memory && self.tls.is_used() {
+            return Some((
+                ErrorKind::ArgumentConflict,
+                "--tls-cert, --tls-key and --tls-ca need --transport tcp".into(),
+            ));
+        }
+        self.rows.mistake().or_else(|| self.tls.mistake())
+    }
+}
+
+impl Rows {
+    pub(super) fn mistake(&self) -> Option<(ErrorKind, String)> {
         if self.files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
             return Some((ErrorKind::ArgumentConflict, "- can stand only once: there is one stdin".into()));
         }
@@ -205,7 +248,7 @@ impl Shuffle {
 }
 
 /// A record's length is a signed 32-bit number on Flink's wire.
-fn size(text: &str) -> Result<usize, String> {
+pub(super) fn size(text: &str) -> Result<usize, String> {
     match bytes(text)? {
         0 => Err("must not be 0".into()),
         bytes if bytes > MAX_RECORD_BYTES => Err("at most 2 GiB - 1".into()),
@@ -214,7 +257,7 @@ fn size(text: &str) -> Result<usize, String> {
 }
 
 /// What the library would refuse too, but only once the pool is built: here it is a wrong command line.
-fn segment_size(text: &str) -> Result<usize, String> {
+pub(super) fn segment_size(text: &str) -> Result<usize, String> {
     let (bytes, page) = (bytes(text)?, page_size());
     if bytes > MAX_SEGMENT_SIZE {
         return Err(format!(
@@ -271,7 +314,7 @@ mod tests {
 
     fn parse(args: &[&str]) -> Result<Shuffle, clap::Error> {
         let all = ["forebay", "shuffle", "--out", "o", "f"].iter().chain(args);
-        let Command::Shuffle(shuffle) = Cli::try_parse_from(all)?.check()?.command;
+        let Command::Shuffle(shuffle) = Cli::try_parse_from(all)?.check()?.command else { unreachable!() };
         Ok(shuffle)
     }
 
@@ -283,10 +326,13 @@ mod tests {
     #[test]
     fn defaults_are_those_in_the_help() {
         let shuffle = parse(&["-n", "4", "-k", "a"]).unwrap();
-        assert_eq!((shuffle.segment_size, shuffle.max_record, shuffle.delimiter), (32 << 10, 1 << 20, b','));
-        assert_eq!(shuffle.strategy, Strategy::Hash);
-        assert_eq!(shuffle.buffer_timeout, BufferTimeout::After(Duration::from_millis(100)));
-        assert_eq!((shuffle.producers, shuffle.segments), (None, None));
+        assert_eq!(
+            (shuffle.rows.segment_size, shuffle.rows.max_record, shuffle.rows.delimiter),
+            (32 << 10, 1 << 20, b',')
+        );
+        assert_eq!(shuffle.rows.strategy, Strategy::Hash);
+        assert_eq!(shuffle.rows.buffer_timeout, BufferTimeout::After(Duration::from_millis(100)));
+        assert_eq!((shuffle.rows.producers, shuffle.rows.segments), (None, None));
     }
 
     #[test]
@@ -334,7 +380,7 @@ mod tests {
 
     #[test]
     fn timeouts_are_milliseconds_or_words() {
-        let shuffle = |text| parse(&["-n", "4", "-k", "a", "--buffer-timeout", text]).map(|it| it.buffer_timeout);
+        let shuffle = |text| parse(&["-n", "4", "-k", "a", "--buffer-timeout", text]).map(|it| it.rows.buffer_timeout);
         assert_eq!(shuffle("0").unwrap(), BufferTimeout::EveryRow);
         assert_eq!(shuffle("none").unwrap(), BufferTimeout::WhenFull);
         assert_eq!(shuffle("7").unwrap(), BufferTimeout::After(Duration::from_millis(7)));

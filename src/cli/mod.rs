@@ -5,7 +5,9 @@
 //! | `args` | options, defaults, usage errors |
 //! | `inputs`, `header`, `rows` | files, columns, rows: where bytes come from |
 //! | `parts`, `staging`, `signals` | files that appear all together or not at all |
-//! | `job` | the tasks, and the exchange between them |
+//! | `tasks` | the tasks at both ends of the exchange |
+//! | `job` | one shuffle in this process |
+//! | `remote` | the two halves of a shuffle on two hosts |
 //! | `summary`, `progress` | what people and programs are told |
 #![forbid(unsafe_code)]
 
@@ -21,18 +23,25 @@ mod inputs;
 mod job;
 mod parts;
 mod progress;
+mod remote;
 mod rows;
 mod signals;
 mod staging;
 mod summary;
+mod tasks;
 
 use args::{Cli, Command};
 
 /// Runs the program. The statuses are those in the long help.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::try_parse().and_then(Cli::check).unwrap_or_else(|error| error.exit());
-    let Command::Shuffle(shuffle) = cli.command;
-    match job::run(&shuffle).and_then(|summary| print(&summary, shuffle.json)) {
+    let done = match &cli.command {
+        Command::Shuffle(shuffle) => job::run(shuffle)
+            .and_then(|summary| print(&if shuffle.json { summary.json().to_string() } else { summary.to_string() })),
+        Command::Serve(serve) => remote::serve::run(serve),
+        Command::Fetch(fetch) => remote::fetch::run(fetch).and_then(|summary| print(&summary)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody may have been left to read it, and nobody to tell about that either.
@@ -56,8 +65,7 @@ fn with_causes(error: &anyhow::Error) -> String {
     text
 }
 
-fn print(summary: &summary::Summary, json: bool) -> Result<()> {
-    let text = if json { summary.json().to_string() } else { summary.to_string() };
+fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).context(PrintError)
 }

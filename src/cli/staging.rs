@@ -16,6 +16,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -82,7 +83,11 @@ struct Unfinished(PathBuf);
 /// `part-00000.csv` and so on.
 #[derive(Debug, Clone, Copy)]
 struct Names {
+    /// The number of the first one.
+    first: usize,
     count: usize,
+    /// They are all the parts there are.
+    whole: bool,
     digits: usize,
 }
 
@@ -91,6 +96,14 @@ struct Names {
 /// # Errors
 /// [`StagingError::NotEmpty`] unless `force`, `NotAFolder`, `PartIsAFolder`, `Folder`.
 pub(crate) fn check(dir: &Path, count: usize, force: bool) -> Result<(), StagingError> {
+    check_range(dir, 0..count, count, force)
+}
+
+/// As [`check`], for the parts numbered in `range`, of `all`.
+///
+/// # Errors
+/// As there.
+pub(crate) fn check_range(dir: &Path, range: Range<usize>, all: usize, force: bool) -> Result<(), StagingError> {
     let refused = |error| StagingError::Folder(dir.into(), error);
     match fs::metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -99,7 +112,7 @@ pub(crate) fn check(dir: &Path, count: usize, force: bool) -> Result<(), Staging
         Ok(found) if !found.is_dir() => return Err(StagingError::NotAFolder(dir.into())),
         Ok(_) => {}
     }
-    let names = Names::new(count);
+    let names = Names::new(range, all);
     for entry in fs::read_dir(dir).map_err(refused)? {
         let entry = entry.map_err(refused)?;
         if !force {
@@ -131,7 +144,12 @@ pub(crate) fn check_inputs(dir: &Path, inputs: &[PathBuf]) -> Result<(), Staging
 impl Staging {
     /// For `count` parts in `dir`. Touches nothing yet.
     pub(crate) fn new(dir: PathBuf, count: usize) -> Self {
-        let names = Names::new(count);
+        Self::range(dir, 0..count, count)
+    }
+
+    /// For the parts numbered in `range`, of `all`, in `dir`; the others are left alone. Touches nothing yet.
+    pub(crate) fn range(dir: PathBuf, range: Range<usize>, all: usize) -> Self {
+        let names = Names::new(range, all);
         let state = State { dir, created: Vec::new(), unfinished: Vec::new(), names, abandoned: false };
         Self { shared: Arc::new(Mutex::new(state)) }
     }
@@ -264,22 +282,24 @@ impl Drop for Unfinished {
 }
 
 impl Names {
-    fn new(count: usize) -> Self {
-        Self { count, digits: count.saturating_sub(1).to_string().len().max(5) }
+    fn new(range: Range<usize>, all: usize) -> Self {
+        let digits = all.saturating_sub(1).to_string().len().max(5);
+        Self { first: range.start, count: range.len(), whole: range.len() == all, digits }
     }
 
-    fn name(self, index: usize) -> String {
-        format!("part-{index:0digits$}.csv", digits = self.digits)
+    fn name(self, nth: usize) -> String {
+        format!("part-{:0digits$}.csv", self.first + nth, digits = self.digits)
     }
 
     /// Whether this run will write a file called `name`.
     fn is_part(self, name: &std::ffi::OsStr) -> bool {
-        number(name).is_some_and(|(index, digits)| index < self.count && digits == self.digits)
+        let numbers = self.first..self.first + self.count;
+        number(name).is_some_and(|(index, digits)| numbers.contains(&index) && digits == self.digits)
     }
 
     /// Whether an earlier run could have written `name`, and this one did not.
     fn is_stale(self, name: &std::ffi::OsStr) -> bool {
-        number(name).is_some() && !self.is_part(name)
+        self.whole && number(name).is_some() && !self.is_part(name)
     }
 }
 
@@ -419,8 +439,8 @@ mod tests {
 
     #[test]
     fn names_have_five_digits_or_as_many_as_needed() {
-        assert_eq!(Names::new(1).name(0), "part-00000.csv");
-        assert_eq!(Names::new(100_000).name(99_999), "part-99999.csv");
-        assert_eq!(Names::new(100_001).name(7), "part-000007.csv");
+        assert_eq!(Names::new(0..1, 1).name(0), "part-00000.csv");
+        assert_eq!(Names::new(0..100_000, 100_000).name(99_999), "part-99999.csv");
+        assert_eq!(Names::new(0..100_001, 100_001).name(7), "part-000007.csv");
     }
 }

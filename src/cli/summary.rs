@@ -151,7 +151,7 @@ fn thousands(number: u64) -> String {
 }
 
 /// In units of 1,000,000 bytes.
-fn megabytes(bytes: u64) -> String {
+pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 

@@ -5,16 +5,38 @@
 #![forbid(unsafe_code)]
 
 mod element_stream;
+mod gates;
+mod pools;
 mod spanning;
 mod stream_element;
 mod values;
 mod wire;
 
 pub use element_stream::element_stream;
+pub use gates::gates;
+pub use pools::pools;
 pub use spanning::spanning;
 pub use stream_element::stream_element;
 pub use values::{VALUE_KINDS, values};
 pub use wire::{decompression, event, frames};
+
+/// A producer's session keeps to the protocol whatever a consumer sends it. The input is a program of both.
+///
+/// # Panics
+/// If it does not.
+#[cfg(feature = "net")]
+pub fn server_conversation(input: &[u8]) {
+    crate::transport::tcp::oracle::server_conversation(input);
+}
+
+/// A consumer's session keeps to the protocol whatever a producer sends it. The input is a program of both.
+///
+/// # Panics
+/// If it does not.
+#[cfg(feature = "net")]
+pub fn client_conversation(input: &[u8]) {
+    crate::transport::tcp::oracle::client_conversation(input);
+}
 
 use crate::record::SerializeRecord;
 

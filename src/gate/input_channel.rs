@@ -7,7 +7,7 @@ use crate::{
 
 /// The reading end of a channel, and what the gate knows of it.
 #[derive(Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct InputChannel {
     receiver: Receiver,
     pub(super) ended: bool,

@@ -156,14 +156,15 @@ impl InputGate {
         if self.owed.is_some() {
             self.pay();
         }
+        self.collect();
+        if !self.ready.is_empty() {
+            self.ready.extend(self.watched.drain(..)); // others have something: in turn
+        }
         loop {
             self.collect();
             if let Some(found) = self.next_priority() {
                 self.idle.end();
                 return Ok(Some(found));
-            }
-            if !self.ready.is_empty() {
-                self.ready.extend(self.watched.drain(..)); // others have something: in turn
             }
             let Some(index) = self.ready.pop_front() else { return self.look_at_watched() };
             let channel = &mut self.channels[index as usize];

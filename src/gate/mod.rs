@@ -13,18 +13,24 @@
 //! Flink's `SingleInputGate`, `InputChannel`, `RecordReader`.
 #![forbid(unsafe_code)]
 
+mod alignment;
 mod attributes;
+mod checkpointed;
 mod in_flight;
 mod input;
 mod input_channel;
 mod input_gate;
 mod record_reader;
 mod stream_reader;
+mod tracker;
+mod union;
 mod valve;
 
+pub use checkpointed::CheckpointedInputGate;
 pub use in_flight::InFlight;
 pub use input::{AbortReason, BufferOrEvent, CheckpointEvent, GateError, Input, Next};
 pub use input_gate::InputGate;
 pub use record_reader::{ReadError, Record, RecordOrEvent, RecordReader};
 pub use stream_reader::{StreamError, StreamItem, StreamReader};
+pub use union::UnionInputGate;
 pub use valve::{Merged, StatusWatermarkValve};

@@ -320,7 +320,7 @@ impl<G: Input> RecordReader<G> {
 
     /// Takes the next record of the buffer at hand, if that has all of it. The hot path.
     #[inline]
-    fn at_hand(&mut self) -> Option<Range<usize>> {
+    pub(super) fn at_hand(&mut self) -> Option<Range<usize>> {
         let current = self.current.as_mut().filter(|current| current.between_records)?;
         let place = whole_record(&current.buffer, current.at, self.max_record)?;
         current.at = place.end;
@@ -458,7 +458,7 @@ impl<G: Input> RecordReader<G> {
 
     /// The record that [`at_hand`](Self::at_hand) took.
     #[inline]
-    fn lend_in_place(&self, place: Range<usize>) -> Option<Record<'_>> {
+    pub(super) fn lend_in_place(&self, place: Range<usize>) -> Option<Record<'_>> {
         let current = self.current.as_ref()?;
         Some(Record { channel: current.channel, bytes: &current.buffer[place] })
     }

@@ -79,12 +79,21 @@ const YIELDS: u32 = 4;
 /// Waits for something of `on`: looks for it with `look`, or polls for it with `poll` and parks in between, as `strategy`
 /// says; `None` once `deadline` has passed. Blocking.
 ///
-/// `begin` is called once if the first [`LOOKS`] find nothing, to take the time: to ask the clock for the length of a wait
-/// that is over in a moment would take as long as the wait.
-///
 /// Under loom it parks whatever the strategy: each look would be a step to explore, and what is looked at is to be
 /// checked, not how often.
 pub(crate) fn wait<S: ?Sized, T>(
+    strategy: WaitStrategy,
+    deadline: Option<Instant>,
+    on: &mut S,
+    look: impl FnMut(&mut S) -> Option<T>,
+    poll: impl FnMut(&mut S, &mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    wait_and_tell(strategy, deadline, on, |_| {}, look, poll)
+}
+
+/// As [`wait`]; `begin` is called once if the first [`LOOKS`] find nothing, to take the time: to ask the clock for the
+/// length of a wait that is over in a moment would take as long as the wait. Blocking.
+pub(crate) fn wait_and_tell<S: ?Sized, T>(
     strategy: WaitStrategy,
     deadline: Option<Instant>,
     on: &mut S,
@@ -207,7 +216,7 @@ mod tests {
                     there.then_some(*looks)
                 };
                 let poll = |looks: &mut u32, _: &mut Context<'_>| look(looks).map_or(Poll::Pending, Poll::Ready);
-                wait(strategy, Some(Instant::now()), looks, |_| {}, look, poll)
+                wait(strategy, Some(Instant::now()), looks, look, poll)
             };
             assert_eq!(wait(true), Some(1), "{strategy:?}");
             assert_eq!(wait(false), None, "{strategy:?}");

@@ -47,15 +47,16 @@ impl WakerCell {
         let mut new = Some(waker.clone()); // a waker's code is not ours: not between K2 and K3
         // ORDERING K2 Acquire, pairs with K5, the cell as the last notifier left it, and with K4 of all notifiers so
         // far, what they did before they woke us. All changes of `state` are read-modify-writes, so the release sequence
-        // of each reaches us. Failure: Relaxed, we are polled again and register again before the last look.
-        match self.state.compare_exchange(IDLE, REGISTERING, Ordering::Acquire, Ordering::Relaxed) {
+        // of each reaches us. Failure: Acquire too: somebody is waking, and what it did before is seen at once.
+        match self.state.compare_exchange(IDLE, REGISTERING, Ordering::Acquire, Ordering::Acquire) {
             Ok(_) => {
                 self.waker.with_mut(|slot| {
                     // SAFETY: K1, `state` is REGISTERING by us.
                     let slot = unsafe { &mut *slot };
                     std::mem::swap(slot, &mut new); // the old one is dropped in the end
                 });
-                // ORDERING K3 Release, pairs with K4: the notifier sees the waker. Failure: Relaxed, as K2.
+                // ORDERING K3 Release, pairs with K4: the notifier sees the waker. Failure: Relaxed, we wake ourselves, and
+                // register again before the last look.
                 if self.state.compare_exchange(REGISTERING, IDLE, Ordering::Release, Ordering::Relaxed).is_err() {
                     // A notifier marked WAKING while we registered, and went on: the wake is ours to do.
                     // SAFETY: K1, `state` still carries our REGISTERING.

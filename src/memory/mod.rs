@@ -41,6 +41,7 @@ mod prefetch;
 mod segment;
 #[cfg(test)]
 mod testing;
+mod total;
 mod view;
 
 pub(crate) use self::prefetch::prefetch;
@@ -50,5 +51,6 @@ pub use self::{
     bounds::OutOfBounds,
     mapping::{MapError, page_size},
     segment::MemorySegment,
+    total::total_memory,
     view::SegmentView,
 };

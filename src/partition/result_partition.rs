@@ -181,6 +181,13 @@ impl ResultPartition {
         }
     }
 
+    /// As [`flush`](Self::flush), and leaves no segment open.
+    pub(super) fn flush_and_release(&mut self) {
+        self.flush();
+        self.finish_broadcast();
+        self.subpartitions.iter_mut().for_each(ResultSubpartition::finish);
+    }
+
     /// Tells the reader of subpartition `of`. Lock-free.
     pub(super) fn flush_one(&mut self, of: usize) {
         if self.broadcast.is_some() {

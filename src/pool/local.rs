@@ -1,19 +1,22 @@
 //! The pool of one task.
 
-use std::{
-    fmt,
-    task::{Context, Poll},
-    time::{Duration, Instant},
-};
+use std::{fmt, time::Duration};
 
 use super::{
+    builder::Settings,
+    channels::Channels,
+    control::PoolControl,
     core::{Core, ToDepot},
-    error::{Holder, PoolError, RequestError},
+    error::RequestError,
+    failure::Failure,
+    late::{Late, Left},
     quota::Retracted,
+    state::PoolState,
+    waiters::Slot,
 };
 use crate::{
     buffer::{Buffer, BufferMut, lend::Lender, table::FreeSegment},
-    lockfree::wait::{WaitStrategy, deadline_after, wait},
+    lockfree::wait::WaitStrategy,
     sync::Arc,
 };
 
@@ -44,17 +47,42 @@ use crate::{
 /// # Source
 /// Flink's `LocalBufferPool`; the stash is DPDK's per-lcore mempool cache.
 pub struct LocalBufferPool {
-    core: Arc<Core>,
-    lender: Lender,
-    /// Own segments that are free, the one returned last on top. Never more than `required`.
-    stash: Vec<FreeSegment>,
-    id: u64,
-    name: String,
-    required: u32,
-    maximum: u32,
-    /// Own segments ever taken from the depot: in the stash, in the inbox, or lent.
-    taken: u32,
-    blocked: Duration,
+    /// Lends, and keeps the own segments that are free.
+    pub(super) lender: Lender,
+    pub(super) core: Arc<Core>,
+    pub(super) state: Arc<PoolState>,
+    pub(super) required: u32,
+    pub(super) maximum: u32,
+    overdraft: u32,
+    /// Segments ever lent that go to the depot when they come back; how many have is in `state`.
+    pub(super) through: u64,
+    /// A borrowed segment that `poll_available` has found and no request has taken yet. Counted in `through`.
+    pub(super) reserved: Option<FreeSegment>,
+    /// Of `lender`'s home.
+    pub(super) late: Arc<Late>,
+    /// Of homes that were given up, while some of their segments are still this pool's own.
+    pub(super) earlier: Vec<Left>,
+    pub(super) channels: Option<Channels>,
+    /// Segments that a batch has taken and not yet lent: empty between calls, kept for its memory.
+    pub(super) hand: Vec<FreeSegment>,
+    pub(super) slot: Slot,
+    /// Counted in the core's pressure.
+    pub(super) pressing: bool,
+    pub(super) strategy: WaitStrategy,
+    pub(super) blocked: Duration,
+}
+
+/// What a request asks for, but for the number.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ask {
+    pub(super) channel: Option<u32>,
+    pub(super) overdraft: bool,
+}
+
+/// A segment from the depot, and whether it is to go back there.
+pub(super) enum Fetched {
+    Own(FreeSegment),
+    Borrowed(FreeSegment),
 }
 
 impl LocalBufferPool {
@@ -83,30 +111,95 @@ impl LocalBufferPool {
     /// # Source
     /// Flink's `LocalBufferPool.requestMemorySegment`.
     #[inline]
+    #[cfg_attr(feature = "leaks", track_caller)]
     pub fn try_request(&mut self) -> Result<BufferMut, RequestError> {
-        match self.stash.pop() {
-            Some(segment) => Ok(self.lender.lend(segment)),
-            None => self.request_elsewhere(),
+        let found = match self.lender.take() {
+            Some(buffer) => Ok(buffer),
+            None => match self.lender.take_returned() {
+                Some(buffer) => Ok(buffer),
+                None => self.request_from_depot(Ask::default()),
+            },
+        };
+        self.noted(found)
+    }
+
+    /// As [`try_request`](Self::try_request), and beyond the maximum if need be: up to
+    /// [`overdraft`](super::LocalBufferPoolBuilder::overdraft) segments more, while there is a surplus. Beyond the fair
+    /// share, too, while another pool waits.
+    ///
+    /// For a task that is in the middle of something and can not stop for want of one more segment. It should stop
+    /// soon: [`is_available`](Self::is_available) says so, and counts no overdraft. How many are overdrawn follows from
+    /// how many are lent, so it is never counted twice, whatever is returned in what order.
+    ///
+    /// # Errors
+    /// As [`try_request`](Self::try_request).
+    ///
+    /// # Examples
+    /// ```
+    /// # use forebay::pool::{NetworkBufferPool, RequestError};
+    /// # let pool = NetworkBufferPool::builder().segments(4).build()?;
+    /// let mut local = pool.local_pool("task").required(1).maximum(1).overdraft(1).build()?;
+    /// let first = local.try_request()?;
+    /// assert_eq!(local.try_request().unwrap_err(), RequestError::Exhausted);
+    /// let second = local.try_request_overdraft()?;
+    /// assert_eq!((local.lent(), local.overdrawn()), (2, 1));
+    /// assert_eq!(local.try_request_overdraft().unwrap_err(), RequestError::Exhausted, "one, not more");
+    /// drop(first);
+    /// assert_eq!(local.overdrawn(), 0, "any return will do");
+    /// # drop(second);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Source
+    /// Flink's overdraft buffers (`maxOverdraftBuffersPerGate`, FLINK-26762).
+    #[cfg_attr(feature = "leaks", track_caller)]
+    pub fn try_request_overdraft(&mut self) -> Result<BufferMut, RequestError> {
+        let found = self.attempt(Ask { channel: None, overdraft: true });
+        self.noted(found)
+    }
+
+    /// One attempt, wherever a segment may be.
+    pub(super) fn attempt(&mut self, ask: Ask) -> Result<BufferMut, RequestError> {
+        self.lender.collect_if_empty();
+        match self.lender.take_for(ask.channel) {
+            Some(buffer) => Ok(buffer),
+            None => self.request_from_depot(ask),
         }
     }
 
-    /// The stash is empty.
-    fn request_elsewhere(&mut self) -> Result<BufferMut, RequestError> {
-        self.collect();
-        if let Some(segment) = self.stash.pop() {
-            return Ok(self.lender.lend(segment));
+    /// Nothing of ours is free.
+    #[inline(never)]
+    fn request_from_depot(&mut self, ask: Ask) -> Result<BufferMut, RequestError> {
+        let fetched = self.fetch(ask.overdraft)?;
+        self.relax();
+        let buffer = match fetched {
+            Fetched::Own(segment) => self.lender.adopt(segment, ask.channel),
+            Fetched::Borrowed(segment) => self.lender.lend_borrowed(segment, ask.channel),
+        };
+        self.show();
+        Ok(buffer)
+    }
+
+    /// Takes a segment from the depot, to be counted by what becomes of it, and shown. Nothing free is left in the pool
+    /// itself.
+    pub(super) fn fetch(&mut self, overdraft: bool) -> Result<Fetched, RequestError> {
+        if self.state.failures.any() {
+            return Err(RequestError::Failed);
         }
-        if self.taken < self.required {
+        if let Some(segment) = self.reserved.take() {
+            return Ok(Fetched::Borrowed(segment));
+        }
+        if self.claimed() < self.required {
             // Ours by M3. The depot may still be empty if others have borrowed it: it is the next to come back.
             let segment = self.core.take().ok_or(RequestError::Exhausted)?;
-            self.taken += 1;
-            return Ok(self.lender.lend(segment));
+            return Ok(Fetched::Own(segment));
         }
-        if self.lender.borrowed_out() < u64::from(self.maximum - self.required) {
-            let (borrowed, Retracted(mut retracted)) = self.core.quota.borrow_one();
+        if self.room(overdraft) > 0 {
+            let (borrowed, Retracted(mut retracted)) = self.core.quota.borrow(1);
             if borrowed {
                 if let Some(segment) = self.core.take() {
-                    return Ok(self.lender.lend_borrowed(segment));
+                    self.through += 1;
+                    return Ok(Fetched::Borrowed(segment));
                 }
                 // A pool made after we got the credit has set its part aside and taken the segment: that goes first (M3).
                 self.core.quota.give_back(1);
@@ -119,92 +212,42 @@ impl LocalBufferPool {
         Err(RequestError::Exhausted)
     }
 
-    /// Takes the own segments that came back into the stash.
-    fn collect(&mut self) {
-        let (before, stash) = (self.stash.len(), &mut self.stash);
-        self.lender.collect(|segment| stash.push(segment)); // never over `required`, the stash's capacity
-        stash[before..].reverse(); // the most recent came first, and goes on top
+    /// How much of the required part is not to be taken from the depot: it is here, lent, or on its way.
+    pub(crate) fn claimed(&self) -> u32 {
+        self.lender.own() + self.earlier.iter().map(Left::kept).sum::<u32>()
     }
 
-    /// Takes one free segment, waiting for one if need be. Blocking, on the return of a segment: tries a few times,
-    /// then parks the thread.
-    ///
-    /// Waits for ever if the segments are held by whoever calls. [`request_timeout`](Self::request_timeout) does not.
-    ///
-    /// # Errors
-    /// None today; the type leaves room for pools that fail.
-    pub fn request(&mut self) -> Result<BufferMut, RequestError> {
-        self.request_until(None)
-    }
-
-    /// Takes one free segment, waiting at most `timeout` for one. Blocking, as [`request`](Self::request).
-    ///
-    /// # Errors
-    /// [`RequestError::TimedOut`]: none came back in time. Try again, or look who holds them:
-    /// [`NetworkBufferPool::usage`](super::NetworkBufferPool::usage).
-    ///
-    /// # Examples
-    /// ```
-    /// # use forebay::pool::{NetworkBufferPool, RequestError};
-    /// # use std::time::Duration;
-    /// # let pool = NetworkBufferPool::builder().segments(1).build()?;
-    /// let mut local = pool.local_pool("task").required(1).build()?;
-    /// let held = local.request()?;
-    /// assert_eq!(local.request_timeout(Duration::from_millis(1)).unwrap_err(), RequestError::TimedOut);
-    /// let returning = std::thread::spawn(move || drop(held));
-    /// assert!(local.request_timeout(Duration::from_secs(10)).is_ok());
-    /// # returning.join().unwrap();
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn request_timeout(&mut self, timeout: Duration) -> Result<BufferMut, RequestError> {
-        self.request_until(deadline_after(timeout))
-    }
-
-    fn request_until(&mut self, deadline: Option<Instant>) -> Result<BufferMut, RequestError> {
-        if let Ok(buffer) = self.try_request() {
-            return Ok(buffer);
+    /// How many segments may be borrowed now. While another pool waits that has less than its fair share, none beyond
+    /// our own share.
+    pub(super) fn room(&self, overdraft: bool) -> u32 {
+        let more = if overdraft { u64::from(self.overdraft) } else { 0 };
+        let lent = self.lent_or_reserved();
+        let room = (u64::from(self.maximum) + more).saturating_sub(lent);
+        if room > 0 && self.core.pressure.is_on() {
+            return (u64::from(self.maximum.min(self.state.share())) + more).saturating_sub(lent) as u32;
         }
-        let since = Instant::now();
-        let look = |pool: &mut Self| pool.try_request().ok().map(Ok);
-        let result = wait(WaitStrategy::default(), deadline, self, |_| {}, look, Self::poll_request)
-            .unwrap_or(Err(RequestError::TimedOut));
-        self.blocked += since.elapsed();
-        result
+        room.min(u64::from(u32::MAX)) as u32
     }
 
-    /// Takes one free segment, or arranges for the waker to be woken when there may be one: poll again then.
-    ///
-    /// Does not wait for a segment; to leave the waker it may take the lock of the waiting list. Only the waker of the
-    /// last call counts. The time until the next call is not part of [`blocked`](Self::blocked).
-    ///
-    /// # Errors
-    /// As [`request`](Self::request).
-    ///
-    /// # Examples
-    /// ```
-    /// # use forebay::{buffer::BufferMut, pool::{LocalBufferPool, RequestError}};
-    /// async fn request(local: &mut LocalBufferPool) -> Result<BufferMut, RequestError> {
-    ///     std::future::poll_fn(|context| local.poll_request(context)).await
-    /// }
-    /// ```
-    pub fn poll_request(&mut self, context: &mut Context<'_>) -> Poll<Result<BufferMut, RequestError>> {
-        loop {
-            if let Ok(buffer) = self.try_request() {
-                return Poll::Ready(Ok(buffer));
-            }
-            // Register everywhere first, then look everywhere again (M4). An own segment announces itself in the inbox,
-            // in the same word that says we sleep; a borrowed one, or one of somebody else, in the depot.
-            self.lender.register(context.waker());
-            if self.taken < self.required || self.maximum > self.required {
-                self.core.waiters.register(self.id, context.waker());
-            }
-            if let Ok(buffer) = self.try_request() {
-                return Poll::Ready(Ok(buffer));
-            }
-            if self.lender.park() {
-                return Poll::Pending;
-            }
+    pub(super) fn lent_or_reserved(&self) -> u64 {
+        self.lender.own_out() + self.through - self.state.back()
+    }
+
+    /// Shows others what is held.
+    pub(super) fn show(&self) {
+        self.state.show(self.lender.own(), self.through);
+    }
+
+    /// With the feature `leaks`, notes who took the buffer: the line that called the public function that calls this.
+    #[inline]
+    #[cfg_attr(feature = "leaks", track_caller)]
+    #[cfg_attr(not(feature = "leaks"), allow(clippy::unused_self, reason = "the feature's part"))]
+    pub(super) fn noted(&self, found: Result<BufferMut, RequestError>) -> Result<BufferMut, RequestError> {
+        #[cfg(feature = "leaks")]
+        if let Ok(buffer) = &found {
+            self.core.table.takers.note(buffer, Some(&self.state.name));
         }
+        found
     }
 
     /// Gives a buffer back on the owner's side: for an own segment with no other handle no atomic read-modify-write at
@@ -226,36 +269,92 @@ impl LocalBufferPool {
     /// DPDK's `rte_mempool_put` into the core's own cache.
     #[inline]
     pub fn recycle(&mut self, buffer: impl Into<Buffer>) {
-        match self.lender.take_back(buffer.into()) {
-            Ok(segment) => self.stash.push(segment), // never over `required`, the stash's capacity
-            Err(buffer) => drop(buffer),
+        if let Err(buffer) = self.lender.take_back(buffer.into()) {
+            drop(buffer);
         }
+    }
+
+    /// Whether a request would be served now, without overdraft and for any channel: a segment is at hand, or the depot
+    /// has one that the pool may take, and no channel has its maximum. Others may be faster; to hold on to one, use
+    /// [`poll_available`](Self::poll_available). As [`try_request`](Self::try_request), and borrows nothing.
+    ///
+    /// # Source
+    /// Flink's `AvailabilityProvider.isAvailable`, `LocalBufferPool.shouldBeAvailable`.
+    #[must_use]
+    pub fn is_available(&mut self) -> bool {
+        if self.any_channel_full() || self.overdrawn() > 0 || self.state.failures.any() {
+            return false;
+        }
+        let reserved = self.reserved.is_some() || self.lender.free() > 0;
+        let in_depot = if self.claimed() < self.required {
+            self.core.depot.len() > 0
+        } else {
+            self.room(false) > 0 && self.core.quota.surplus() > 0
+        };
+        reserved || in_depot
+    }
+
+    /// Segments lent beyond the maximum at this moment. As [`lent`](Self::lent).
+    #[must_use]
+    pub fn overdrawn(&mut self) -> u32 {
+        self.lent().saturating_sub(self.maximum)
     }
 
     /// Segments lent out at this moment, own and borrowed. May shrink at any moment, and grows only by requests.
     /// Wait-free; takes in what came back, hence `&mut`.
     #[must_use]
     pub fn lent(&mut self) -> u32 {
-        self.collect();
-        (self.lender.own_out() + self.lender.borrowed_out()) as u32
+        self.lender.collect();
+        (self.lent_or_reserved() - u64::from(self.reserved.is_some())) as u32
     }
 
     /// The name it was given. Wait-free.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.state.name
     }
 
-    /// Segments that are its own. Never changes. Wait-free.
+    /// The label it was given, if any. Wait-free.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        self.state.label.as_deref()
+    }
+
+    /// Segments that are its own. Changes by [`resize`](Self::resize) only. Wait-free.
     #[must_use]
     pub fn required(&self) -> u32 {
         self.required
     }
 
-    /// Segments it may have lent out at most. Never changes. Wait-free.
+    /// Segments it may have lent out at most, but for overdraft. Changes by [`resize`](Self::resize) only. Wait-free.
     #[must_use]
     pub fn maximum(&self) -> u32 {
         self.maximum
+    }
+
+    /// What it is held to while a pool waits that has less than its own fair share: `required`, and a part of what nobody
+    /// is guaranteed in proportion to `maximum - required`. Changes as pools come, go and are resized. Blocking, on the
+    /// control plane, and takes a step for each local pool if one of them has changed.
+    ///
+    /// # Source
+    /// Flink's `LocalBufferPool.getNumBuffers`, there the size of the pool.
+    #[must_use]
+    pub fn fair_share(&self) -> u32 {
+        self.core.refresh_shares();
+        self.state.share()
+    }
+
+    /// Why it has failed, if it has: by [`PoolControl::fail`], or with the whole network pool. Takes a lock that is held
+    /// for the copying of it.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        if self.state.failures.any() { self.state.failures.cause() } else { None }
+    }
+
+    /// What other threads may do with the pool: look at it, and let it fail. Wait-free.
+    #[must_use]
+    pub fn control(&self) -> PoolControl {
+        PoolControl::new(self.state.clone())
     }
 
     /// Bytes in each segment. Never changes. Wait-free.
@@ -264,130 +363,49 @@ impl LocalBufferPool {
         self.lender.table().segment_size()
     }
 
-    /// The time that [`request`](Self::request) and [`request_timeout`](Self::request_timeout) have waited, in all.
+    /// The time that blocking requests have waited, in all.
     /// Wait-free.
     #[must_use]
     pub fn blocked(&self) -> Duration {
         self.blocked
     }
-}
 
-impl Drop for LocalBufferPool {
-    fn drop(&mut self) {
-        {
-            let mut registry = self.core.registry.lock().expect("no panic while it is held");
-            registry.pools.remove(&self.id);
+    /// A pool that has its required part promised, and nothing yet.
+    pub(super) fn new(core: Arc<Core>, state: Arc<PoolState>, settings: &Settings) -> Self {
+        let late = Arc::new(Late::new());
+        Self {
+            lender: Self::lender(&core, &state, &late, settings.required),
+            required: settings.required,
+            maximum: settings.maximum,
+            overdraft: settings.overdraft,
+            through: 0,
+            reserved: None,
+            late,
+            earlier: Vec::new(),
+            channels: settings.per_channel.map(|(channels, maximum)| Channels::new(channels, maximum)),
+            hand: Vec::new(),
+            slot: Slot::default(),
+            pressing: false,
+            strategy: settings.strategy,
+            blocked: Duration::ZERO,
+            core,
+            state,
         }
-        // What was never taken is in the depot already; each of the others becomes surplus as it gets there.
-        self.core.quota.give_back(self.required - self.taken);
-        for segment in self.stash.drain(..) {
-            self.core.put(segment);
-        }
-        self.core.waiters.wake();
+    }
+
+    pub(super) fn lender(core: &Arc<Core>, state: &Arc<PoolState>, late: &Arc<Late>, own: u32) -> Lender {
+        let recycler = ToDepot { core: core.clone(), pool: state.clone(), late: late.clone() };
+        Lender::new(core.table.clone(), own, Box::new(recycler), core.rules.terms)
     }
 }
 
 impl fmt::Debug for LocalBufferPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalBufferPool")
-            .field("name", &self.name)
+            .field("name", &self.state.name)
             .field("required", &self.required)
             .field("maximum", &self.maximum)
-            .field("stash", &self.stash.len())
             .field("lender", &self.lender)
             .finish_non_exhaustive()
-    }
-}
-
-/// Settings of a [`LocalBufferPool`], from [`NetworkBufferPool::local_pool`](super::NetworkBufferPool::local_pool). Set
-/// [`required`](Self::required), [`maximum`](Self::maximum) or both.
-#[derive(Debug)]
-#[must_use = "call `build`"]
-pub struct LocalBufferPoolBuilder {
-    core: Arc<Core>,
-    name: String,
-    required: u32,
-    maximum: u32,
-}
-
-impl LocalBufferPoolBuilder {
-    pub(super) fn new(core: Arc<Core>, name: String) -> Self {
-        Self { core, name, required: 0, maximum: u32::MAX }
-    }
-
-    /// Segments that nobody else can take (M3). 0 unless told otherwise.
-    ///
-    /// Once used, a segment of this part stays with the pool, lent or free, until the pool is dropped. Those that
-    /// others have borrowed by the time the pool is made come to it before anybody else, as they are returned.
-    ///
-    /// A pool that a [`ResultPartition`](crate::partition::ResultPartition) writes from needs as many as that has
-    /// subpartitions.
-    pub fn required(mut self, segments: u32) -> Self {
-        self.required = segments;
-        self
-    }
-
-    /// Segments that may be lent out at once, those above `required` as long as there is a surplus. Unlimited unless
-    /// told otherwise.
-    pub fn maximum(mut self, segments: u32) -> Self {
-        self.maximum = segments;
-        self
-    }
-
-    /// Makes the pool. Blocking, on creating and dropping of other pools only.
-    ///
-    /// # Errors
-    /// * [`PoolError::Insufficient`]: more is required than is not promised yet; the error says to whom, and what fits.
-    /// * [`PoolError::MaximumBelowRequired`], [`PoolError::Nothing`]: the settings contradict each other: correct them.
-    ///
-    /// # Examples
-    /// ```
-    /// use forebay::pool::{NetworkBufferPool, PoolError};
-    /// let network = NetworkBufferPool::builder().segments(8).build()?;
-    /// let sorter = network.local_pool("sorter").required(6).build()?;
-    /// let error = network.local_pool("parser").required(3).build().unwrap_err();
-    /// assert!(matches!(error, PoolError::Insufficient { available: 2, .. }));
-    /// assert!(error.to_string().contains(r#""sorter" requires 6"#));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Panics
-    /// Never: the mutex it takes is not held across anything that panics.
-    pub fn build(self) -> Result<LocalBufferPool, PoolError> {
-        let Self { core, name, required, maximum } = self;
-        if maximum < required {
-            return Err(PoolError::MaximumBelowRequired { name, required, maximum });
-        }
-        if maximum == 0 {
-            return Err(PoolError::Nothing { name });
-        }
-        let total = core.table.segments();
-        let id = {
-            let mut registry = core.registry.lock().expect("no panic while it is held");
-            let promised: u32 = registry.pools.values().map(|holder| holder.required).sum();
-            let available = total - promised;
-            if required > available {
-                let mut holders: Vec<_> = registry.pools.values().cloned().collect();
-                holders.sort_by_key(|holder| std::cmp::Reverse(holder.required));
-                return Err(PoolError::Insufficient { name, required, available, total, holders });
-            }
-            let id = registry.next_id;
-            registry.next_id += 1;
-            registry.pools.insert(id, Holder { name: name.clone(), required, maximum });
-            id
-        };
-        core.quota.set_aside(required);
-        let lender = Lender::new(core.table.clone(), Box::new(ToDepot(core.clone())));
-        Ok(LocalBufferPool {
-            lender,
-            stash: Vec::with_capacity(required as usize),
-            id,
-            name,
-            required,
-            maximum,
-            taken: 0,
-            blocked: Duration::ZERO,
-            core,
-        })
     }
 }

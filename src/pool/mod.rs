@@ -31,14 +31,34 @@
 //! Flink's `NetworkBufferPool` and `LocalBufferPool`; the stash is DPDK's per-lcore mempool cache.
 #![forbid(unsafe_code)]
 
+mod batch;
+mod builder;
+mod channels;
+mod control;
 mod core;
 mod depot;
+mod direct;
 mod error;
+mod failure;
+mod late;
 mod local;
 mod network;
+mod network_builder;
+mod pressure;
 pub(crate) mod quota;
+mod registry;
+mod resize;
+mod share;
+mod state;
+mod usage;
 mod waiters;
+mod waiting;
 
-pub use error::{Holder, PoolError, RequestError};
-pub use local::{LocalBufferPool, LocalBufferPoolBuilder};
-pub use network::{NetworkBufferPool, NetworkBufferPoolBuilder, Usage};
+pub use builder::LocalBufferPoolBuilder;
+pub use control::PoolControl;
+pub use error::{PoolError, RequestError};
+pub use failure::Failure;
+pub use local::LocalBufferPool;
+pub use network::NetworkBufferPool;
+pub use network_builder::NetworkBufferPoolBuilder;
+pub use usage::{Holder, Overcommitment, Usage};

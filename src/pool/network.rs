@@ -3,16 +3,10 @@
 use std::fmt;
 
 use super::{
-    core::Core,
-    error::{Holder, PoolError},
-    local::LocalBufferPoolBuilder,
+    builder::LocalBufferPoolBuilder, core::Core, direct::Direct, failure::Failure,
+    network_builder::NetworkBufferPoolBuilder, usage::Usage,
 };
-use crate::{
-    buffer::table::SegmentTable,
-    lockfree::inbox::MAX_INDEX,
-    memory::{Arena, ArenaOptions},
-    sync::Arc,
-};
+use crate::{lockfree::wait::WaitStrategy, sync::Arc};
 
 /// All buffer memory of a process: one mapping, divided into segments, from which [local pools](super::LocalBufferPool)
 /// are made.
@@ -20,7 +14,8 @@ use crate::{
 /// A cheap handle: clones are the same pool. The memory is unmapped when the last handle, local pool and buffer is
 /// gone, in whatever order.
 ///
-/// It lends nothing itself: what is requested and returned all day goes through local pools, one for each task.
+/// What is requested and returned all day goes through local pools, one for each task. Who needs a segment now and then, from
+/// whatever thread, may [request](Self::try_request) it here.
 ///
 /// # Examples
 /// ```
@@ -37,13 +32,18 @@ use crate::{
 /// Flink's `NetworkBufferPool`.
 #[derive(Clone)]
 pub struct NetworkBufferPool {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
+    pub(super) direct: Arc<Direct>,
 }
 
 impl NetworkBufferPool {
     /// The settings to start from: 2,048 segments of 32 KiB (64 MiB), and no special requests to the system.
     pub fn builder() -> NetworkBufferPoolBuilder {
-        NetworkBufferPoolBuilder { arena: ArenaOptions::new(2048) }
+        NetworkBufferPoolBuilder::new()
+    }
+
+    pub(super) fn new(core: Arc<Core>, strategy: WaitStrategy) -> Self {
+        Self { direct: Arc::new(Direct::new(&core, strategy)), core }
     }
 
     /// The settings of a local pool for one task. `name` appears in errors and in [`usage`](Self::usage); it need not
@@ -78,8 +78,9 @@ impl NetworkBufferPool {
         self.core.most_in_use()
     }
 
-    /// Who was promised how much, and what is left: one snapshot for people and metrics. Blocking, on creating and
-    /// dropping of pools only. The numbers are read one after the other, while requests go on.
+    /// Who was promised how much, who has how much, and what is left: one snapshot for people and metrics. One step for each
+    /// local pool, none for the segments. Blocking, on creating, resizing and dropping of pools only. The numbers are read
+    /// one after the other, while requests go on.
     ///
     /// # Panics
     /// Never: the mutex it takes is not held across anything that panics.
@@ -88,22 +89,75 @@ impl NetworkBufferPool {
     /// ```
     /// use forebay::pool::NetworkBufferPool;
     /// let pool = NetworkBufferPool::builder().segments(8).build()?;
-    /// let _sorter = pool.local_pool("sorter").required(6).build()?;
+    /// let mut sorter = pool.local_pool("sorter").label("job 7").required(6).build()?;
+    /// let buffer = sorter.try_request()?;
     /// let usage = pool.usage();
-    /// assert_eq!((usage.segments, usage.in_use, usage.surplus), (8, 0, 2));
-    /// assert_eq!(usage.pools[0].to_string(), r#""sorter" requires 6"#);
+    /// assert_eq!((usage.segments, usage.in_use, usage.surplus), (8, 1, 2));
+    /// assert_eq!(usage.pools[0].to_string(), r#""sorter" [job 7] requires 6, holds 1"#);
+    /// assert_eq!(usage.pools[0].fair_share, 8, "nobody else wants the rest");
+    /// println!("{usage}");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let registry = self.core.registry.lock().expect("no panic while it is held");
+        self.core.refresh_shares();
         Usage {
             segments: self.segments(),
+            segment_size: self.segment_size(),
             in_use: self.in_use(),
             most_in_use: self.most_in_use(),
             surplus: self.core.quota.surplus(),
-            pools: registry.pools.values().cloned().collect(),
+            exclusive: self.core.exclusive(),
+            direct: self.core.direct(),
+            pools: self.core.holders(),
         }
+    }
+
+    /// Which lines of the source took the segments that are out now. With the feature `leaks` alone, which costs two locks for
+    /// each segment lent; without it nothing is noted. A step for each segment.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::pool::NetworkBufferPool;
+    /// let pool = NetworkBufferPool::builder().segments(8).build()?;
+    /// let mut local = pool.local_pool("parser").required(2).build()?;
+    /// std::mem::forget(local.try_request()?); // never comes back
+    /// let report = pool.leaks();
+    /// assert_eq!((report.lines[0].segments, report.lines[0].pool.as_str()), (1, "parser"));
+    /// println!("{report}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "leaks")]
+    #[must_use]
+    pub fn leaks(&self) -> crate::buffer::LeakReport {
+        self.core.table.takers.report()
+    }
+
+    /// Ends every request that waits, of all local pools and of those without, and every later one that needs more than its
+    /// pool has at hand, with [`RequestError::Failed`](super::RequestError::Failed); no local pool can be made any more. The
+    /// first cause counts. Buffers that are out stay valid. Blocking, on the control plane, a step for each pool.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::pool::{NetworkBufferPool, PoolError, RequestError};
+    /// let pool = NetworkBufferPool::builder().segments(8).build()?;
+    /// let mut local = pool.local_pool("task").required(1).build()?;
+    /// pool.fail("shutting down");
+    /// assert_eq!(local.request().unwrap_err(), RequestError::Failed);
+    /// assert!(matches!(pool.local_pool("late").required(1).build(), Err(PoolError::Failed { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Source
+    /// Flink's `NetworkBufferPool.destroyAllBufferPools`.
+    pub fn fail(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
+        self.core.fail_all(&Failure::new(cause));
+    }
+
+    /// Why it has failed, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        if self.core.failures.any() { self.core.failures.cause() } else { None }
     }
 }
 
@@ -114,83 +168,5 @@ impl fmt::Debug for NetworkBufferPool {
             .field("segment_size", &self.segment_size())
             .field("in_use", &self.in_use())
             .finish_non_exhaustive()
-    }
-}
-
-/// What [`NetworkBufferPool::usage`] saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Usage {
-    /// All segments.
-    pub segments: u32,
-    /// Segments away from the depot: [`NetworkBufferPool::in_use`].
-    pub in_use: u32,
-    /// The most there were: [`NetworkBufferPool::most_in_use`].
-    pub most_in_use: u32,
-    /// Segments that may be borrowed by any pool; below zero while pools that have borrowed owe them to others.
-    pub surplus: i64,
-    /// The local pools, oldest first.
-    pub pools: Vec<Holder>,
-}
-
-/// Settings of a [`NetworkBufferPool`], from [`NetworkBufferPool::builder`]. What the requests to the system mean, and
-/// where they are to be had, is told at [`ArenaOptions`].
-#[derive(Debug, Clone)]
-#[must_use = "call `build`"]
-pub struct NetworkBufferPoolBuilder {
-    arena: ArenaOptions,
-}
-
-impl NetworkBufferPoolBuilder {
-    /// Number of segments, at least 1. Together with the segment size this bounds the buffer memory (M2); besides, each
-    /// takes 64 bytes of heap for its header, and a few for its place in the depot.
-    pub fn segments(mut self, segments: u32) -> Self {
-        self.arena.segments = segments;
-        self
-    }
-
-    /// Bytes in each segment: a multiple of the page size, at most 1 GiB. 32 KiB unless told otherwise.
-    pub fn segment_size(mut self, bytes: usize) -> Self {
-        self.arena.segment_size = bytes;
-        self
-    }
-
-    /// Maps every page now, rather than when it is first touched.
-    pub fn prefault(mut self, yes: bool) -> Self {
-        self.arena.prefault = yes;
-        self
-    }
-
-    /// Asks for huge pages (`MADV_HUGEPAGE`): faster to fault in, fewer TLB misses.
-    pub fn huge_pages(mut self, yes: bool) -> Self {
-        self.arena.huge_pages = yes;
-        self
-    }
-
-    /// Keeps the memory out of core dumps (`MADV_DONTDUMP`).
-    pub fn exclude_from_core_dumps(mut self, yes: bool) -> Self {
-        self.arena.exclude_from_core_dumps = yes;
-        self
-    }
-
-    /// Keeps the memory from being swapped out (`mlock`).
-    pub fn lock_in_ram(mut self, yes: bool) -> Self {
-        self.arena.lock_in_ram = yes;
-        self
-    }
-
-    /// Maps the memory. Blocking, on the system.
-    ///
-    /// # Errors
-    /// * [`PoolError::Arena`]: a setting is out of range, or the system refused the mapping or one of the options. The
-    ///   error says which and what to do. Nothing stays mapped.
-    /// * [`PoolError::TooManySegments`]: more than 2³² − 4 of them.
-    pub fn build(self) -> Result<NetworkBufferPool, PoolError> {
-        let segments = self.arena.segments;
-        if segments > MAX_INDEX {
-            return Err(PoolError::TooManySegments { segments, limit: MAX_INDEX });
-        }
-        let table = SegmentTable::new(Arena::new(&self.arena)?);
-        Ok(NetworkBufferPool { core: Arc::new(Core::new(table)) })
     }
 }

@@ -292,6 +292,27 @@ mod tests {
     }
 
     #[test]
+    fn records_of_every_length_up_to_the_limit_are_found_wherever_they_are_cut() {
+        const LIMIT: usize = 6;
+        let records: Vec<Vec<u8>> = (0..=LIMIT).map(|len| vec![len as u8; len]).collect();
+        let bytes = stream(&records);
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                assert_eq!(
+                    read_all(&mut SpanningReader::new(LIMIT), &pieces),
+                    Ok(records.clone()),
+                    "{first}, {second}"
+                );
+            }
+            let pieces = [&bytes[..first], &bytes[first..]];
+            let error = read_all(&mut SpanningReader::new(LIMIT - 1), &pieces).unwrap_err();
+            let offset = (bytes.len() - LIMIT - LENGTH_BYTES) as u64;
+            assert_eq!(error, RecordError::TooLarge { offset, len: LIMIT as u32, limit: LIMIT - 1 }, "cut at {first}");
+        }
+    }
+
+    #[test]
     fn a_record_over_the_limit_is_refused_before_it_is_held() {
         let mut reader = SpanningReader::new(8);
         let mut at = 0;

@@ -63,7 +63,8 @@ impl FromStr for Codec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecompressError {
-    /// This build decompresses nothing: build it with the feature `compression`, or have the producer send plain buffers.
+    /// This build decompresses nothing: build it with the feature `compression`, or have the producer send plain
+    /// buffers.
     #[error("{codec} needs the feature `compression`, and this build is without it")]
     NotBuilt {
         /// What was asked for.
@@ -83,8 +84,8 @@ pub enum DecompressError {
         /// What is left of the piece.
         here: usize,
     },
-    /// The length at byte 4 is not positive, or over what there is room for: the segments of the two sides differ in size,
-    /// or somebody means harm. Fail the channel.
+    /// The length at byte 4 is not positive, or over what there is room for: the segments of the two sides differ in
+    /// size, or somebody means harm. Fail the channel.
     #[error("byte 4: {announced} bytes are announced, and must be 1 to {room}")]
     ContentLength {
         /// What stands there.
@@ -154,7 +155,8 @@ impl Decompressor {
     }
 
     /// Decompresses `piece` into the start of `out`, a segment, and returns how many bytes it held. It never holds more
-    /// than `out` has room for, whatever it announces. Wait-free; the allocator is asked at most for the codec's own state.
+    /// than `out` has room for, whatever it announces. Wait-free; the allocator is asked at most for the codec's own
+    /// state.
     ///
     /// # Errors
     /// [`DecompressError`]: see there. What `out` holds then is unspecified.

@@ -4,14 +4,14 @@ use super::Role;
 
 /// Why bytes from a peer were refused: the field, and where it stands.
 ///
-/// None of these can be read on from: close the connection, after an [`ErrorResponse`](super::ErrorResponse) if this side
-/// is the producer. Offsets count from the start of what was decoded: of the stream for a [`Decoder`](super::Decoder), of
-/// the input for everything else.
+/// None of these can be read on from: close the connection, after an [`ErrorResponse`](super::ErrorResponse) if this
+/// side is the producer. Offsets count from the start of what was decoded: of the stream for a
+/// [`Decoder`](super::Decoder), of the input for everything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Not Flink's protocol, or the stream is out of step. See what connects to this port; TLS is the likeliest cause if
-    /// the first byte is 0x16.
+    /// Not Flink's protocol, or the stream is out of step. See what connects to this port; TLS is the likeliest cause
+    /// if the first byte is 0x16.
     #[error("byte {offset}: magic number {found:#010x} is not {:#010x}", super::MAGIC)]
     Magic {
         /// What stands there.

@@ -22,7 +22,8 @@ pub struct ErrorResponse {
 }
 
 impl ErrorResponse {
-    /// A failure with this text: a `java.io.IOException`, which each Flink knows. Texts of more than 20,000 bytes are cut.
+    /// A failure with this text: a `java.io.IOException`, which each Flink knows. Texts of more than 20,000 bytes are
+    /// cut.
     #[must_use]
     pub fn io_exception(message: &str, receiver: Option<InputChannelId>) -> Self {
         Self { cause: java::io_exception(message), receiver }
@@ -40,15 +41,15 @@ impl ErrorResponse {
         self.receiver.is_some() && self.exception().is_some_and(|e| e.class == java::PARTITION_NOT_FOUND)
     }
 
-    /// What the exception says. `None` if the bytes are no exception, or one whose class writes itself in a way that only
-    /// it knows.
+    /// What the exception says. `None` if the bytes are no exception, or one whose class writes itself in a way that
+    /// only it knows.
     #[must_use]
     pub fn exception(&self) -> Option<JavaException> {
         java::read(&self.cause).map(|(exception, _)| exception)
     }
 
-    /// The exception and the receiver behind it: 1 and a receiver, or 0. How long the exception is stands nowhere, so it
-    /// must be read; one that can not be is taken to end with the frame.
+    /// The exception and the receiver behind it: 1 and a receiver, or 0. How long the exception is stands nowhere, so
+    /// it must be read; one that can not be is taken to end with the frame.
     pub(super) fn split(bytes: &[u8], base: u64) -> Result<Self, DecodeError> {
         let tail = bytes.len().checked_sub(1 + InputChannelId::BYTES).filter(|&tail| bytes[tail] == 1);
         let end = match java::read(bytes) {

@@ -168,8 +168,8 @@ impl CheckpointBarrier {
 }
 
 impl Event {
-    /// The type of the buffer that carries the event in a pipelined or blocking partition. (A tiered store has types of its own
-    /// for the end of a segment and for recovery metadata.)
+    /// The type of the buffer that carries the event in a pipelined or blocking partition. (A tiered store has types of
+    /// its own for the end of a segment and for recovery metadata.)
     #[must_use]
     pub const fn data_type(&self) -> DataType {
         match self {
@@ -190,8 +190,8 @@ impl Event {
         }
     }
 
-    /// Reads an event from the content of its buffer. What follows its fields is padding, and ignored. Wait-free but for
-    /// the allocator, which is asked for texts and locations, up to their length here.
+    /// Reads an event from the content of its buffer. What follows its fields is padding, and ignored. Wait-free but
+    /// for the allocator, which is asked for texts and locations, up to their length here.
     ///
     /// # Errors
     /// [`DecodeError`], with the offset in `content`. The buffer holds no event: fail the channel.

@@ -209,8 +209,8 @@ impl ExecutionAttemptId {
 
 hex_text!(ExecutionAttemptId);
 
-/// A partition as one attempt has produced it: what a [`PartitionRequest`](super::PartitionRequest) asks for. A producer
-/// compares the whole. Flink's `ResultPartitionID`.
+/// A partition as one attempt has produced it: what a [`PartitionRequest`](super::PartitionRequest) asks for. A
+/// producer compares the whole. Flink's `ResultPartitionID`.
 ///
 /// # Examples
 /// ```

@@ -71,8 +71,9 @@ pub enum Message {
 
 /// What stands in front of a buffer's content.
 ///
-/// With partial buffers (blocking partitions, always), the content is `partials` pieces end to end, all of this type and
-/// flag; [`Decoder::partial_sizes`](super::Decoder::partial_sizes) has their sizes. Each piece takes a sequence number.
+/// With partial buffers (blocking partitions, always), the content is `partials` pieces end to end, all of this type
+/// and flag; [`Decoder::partial_sizes`](super::Decoder::partial_sizes) has their sizes. Each piece takes a sequence
+/// number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BufferResponse {
     /// The channel.
@@ -176,8 +177,8 @@ impl Message {
     /// allocator.
     ///
     /// # Errors
-    /// [`EncodeError`]: a number over `i32::MAX`, or a 0 where there must be none. For a buffer with partial buffers, use
-    /// [`BufferResponse::encode_partials`]: their sizes are not part of the message.
+    /// [`EncodeError`]: a number over `i32::MAX`, or a 0 where there must be none. For a buffer with partial buffers,
+    /// use [`BufferResponse::encode_partials`]: their sizes are not part of the message.
     ///
     /// # Examples
     /// ```
@@ -237,8 +238,8 @@ impl Message {
 }
 
 impl BufferResponse {
-    /// The bytes in front of the content, of a buffer without partial buffers: to be sent together with the content by a
-    /// vectored write. Wait-free, allocates nothing.
+    /// The bytes in front of the content, of a buffer without partial buffers: to be sent together with the content by
+    /// a vectored write. Wait-free, allocates nothing.
     ///
     /// # Errors
     /// [`EncodeError`]: a number over `i32::MAX`; or `partials` is not 0, see

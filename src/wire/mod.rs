@@ -11,11 +11,11 @@
 //!            └──────────────── decoded, encoded here ───────────────────────────────────────┘ never touched
 //! ```
 //!
-//! Bytes in, messages out, and back: no sockets, no pools. A [`Decoder`] takes the bytes of one direction of a connection,
-//! cut anywhere, and hands out one [`Message`] after the other. The content of a [`BufferResponse`] is the one thing it
-//! does not look at: it stops in front of it, so that the caller can read those bytes from the socket straight into the
-//! segment that waits for them; in the same way [`BufferResponse::encode`] makes the bytes in front of a content that
-//! goes out from its segment by a vectored write.
+//! Bytes in, messages out, and back: no sockets, no pools. A [`Decoder`] takes the bytes of one direction of a
+//! connection, cut anywhere, and hands out one [`Message`] after the other. The content of a [`BufferResponse`] is the
+//! one thing it does not look at: it stops in front of it, so that the caller can read those bytes from the socket
+//! straight into the segment that waits for them; in the same way [`BufferResponse::encode`] makes the bytes in front
+//! of a content that goes out from its segment by a vectored write.
 //!
 //! * [`Decoder`], [`Message`]: frames. Each length, count and id is checked before it is used; [`Limits`] bound what a
 //!   peer can make this side hold.

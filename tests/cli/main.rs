@@ -6,6 +6,7 @@ mod exact;
 mod folder;
 mod formats;
 mod property;
+mod remote;
 mod signals;
 mod summary;
 mod support;

@@ -52,35 +52,31 @@ fn one_stalled_channel_of_a_thousand_holds_up_nobody() {
 }
 
 #[test]
-fn two_hundred_clients_are_served_side_by_side() {
-    const CLIENTS: usize = 200;
+fn two_hundred_connections_are_served_side_by_side() {
+    const CONNECTIONS: usize = 200;
     let pool = pool(4096);
     let server = Server::builder().threads(2).start("127.0.0.1:0").unwrap();
-    let client = Client::builder().start().unwrap();
-    let producer = pool.local_pool("producer").required(CLIENTS as u32).build().unwrap();
-    let (partition, served) = server.serve(id(1), producer, CLIENTS).unwrap();
-    // A stripe is a connection, so these are as good as two hundred clients, and fewer threads.
-    drop(client);
-    let clients: Vec<_> = (0..CLIENTS).map(|_| Client::builder()).collect();
-    let few = Client::builder().stripes(CLIENTS).start().unwrap();
-    assert_eq!(clients.len(), CLIENTS);
-    let remotes: Vec<_> = (0..CLIENTS as u32).map(|subpartition| remote(&server, 1, subpartition)).collect();
+    let producer = pool.local_pool("producer").required(CONNECTIONS as u32).build().unwrap();
+    let (partition, served) = server.serve(id(1), producer, CONNECTIONS).unwrap();
+    // A stripe is a connection, so this is as good as two hundred clients, and fewer threads.
+    let few = Client::builder().stripes(CONNECTIONS).start().unwrap();
+    let remotes: Vec<_> = (0..CONNECTIONS as u32).map(|subpartition| remote(&server, 1, subpartition)).collect();
     let mut reader = RecordReader::new(gate(&few, &pool, &remotes), 4096);
     let writing = thread::spawn(move || {
         let mut writer = RecordWriter::new(partition, RoundRobin::default());
-        for number in 0..CLIENTS as u64 * 50 {
-            writer.emit(&record(number / CLIENTS as u64, 1000)[..]).unwrap();
+        for number in 0..CONNECTIONS as u64 * 50 {
+            writer.emit(&record(number / CONNECTIONS as u64, 1000)[..]).unwrap();
         }
         writer.close();
     });
-    let mut next = vec![0; CLIENTS];
+    let mut next = vec![0; CONNECTIONS];
     while let Some(found) = reader.next().unwrap() {
         let number = &mut next[found.channel()];
         assert_eq!(found.bytes(), record(*number, 1000));
         *number += 1;
     }
     assert!(next.iter().all(|&number| number == 50));
-    assert_eq!(server.connections(), CLIENTS);
+    assert_eq!(server.connections(), CONNECTIONS);
     writing.join().unwrap();
     assert!(served.wait_released(LONG));
 }

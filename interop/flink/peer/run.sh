@@ -14,12 +14,14 @@ need() {
   echo "+ $1 is missing: installing $2" >&2
   local sudo=""
   [ "$(id -u)" -eq 0 ] || sudo=sudo
-  { $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$2"; } >&2
+  $sudo apt-get update -qq >&2
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$2" >&2
 }
 
 install() {
   need javac default-jdk-headless
   need python3 python3
+  need openssl openssl
   python3 -m pip --version >/dev/null 2>&1 || need pip3 python3-pip
   [ -e "$jars/complete" ] || {
     echo "+ getting Flink $version's jars" >&2
@@ -48,8 +50,8 @@ PYTHON
     javac -nowarn -d "$built/classes" -cp "$classpath" "$here"/src/peer/*.java >&2
     jar --create --file "$built/peer.jar" -C "$built/classes" .
     # What was loaded is stored, so that later starts take a second less; it is fine to go without.
-    echo | java -XX:+UseSerialGC -XX:ArchiveClassesAtExit="$built/peer.jsa" "${flags[@]}" -cp "$built/peer.jar:$classpath" peer.Peer \
-      serve --partition blocking --records 9 >/dev/null 2>&1 || true
+    echo | java -XX:+UseSerialGC -XX:ArchiveClassesAtExit="$built/peer.jsa" "${flags[@]}" \
+      -cp "$built/peer.jar:$classpath" peer.Peer serve --partition blocking --records 9 >/dev/null 2>&1 || true
     touch "$built/complete"
   }
 }

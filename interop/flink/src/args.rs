@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
+use forebay::transport::tcp::TlsConfig;
 use serde_json::json;
 
 #[derive(Debug, Clone, Args)]
@@ -36,6 +37,16 @@ pub(crate) struct Tls {
     /// The authority that must have signed the other side's certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_ca: Option<PathBuf>,
+}
+
+impl Tls {
+    /// What the options say, if they say something.
+    pub(crate) fn config(&self) -> Result<Option<TlsConfig>> {
+        let (Some(certificate), Some(key), Some(authority)) = (&self.tls_cert, &self.tls_key, &self.tls_ca) else {
+            return Ok(None);
+        };
+        Ok(Some(TlsConfig::from_pem_files(certificate, key, authority)?))
+    }
 }
 
 /// Ends the process when the time is over, whatever it waits for.

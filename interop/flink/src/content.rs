@@ -11,18 +11,19 @@
 //!
 //! *Sizes* are one stream for each subpartition, of a state that begins as S + D (s+1), has G added in front of each
 //! record, and gives u = mix(state): `fixed:n` is n; `uniform:a-b` is a + u mod (b-a+1); `mix`, of k = u mod 16 and
-//! v = u >> 8, is v mod 64 for k < 8, 64 + v mod 1984 for k < 13, 2048 + v mod 30720 for k < 15, else 32768 + v mod 167232.
+//! v = u >> 8, is v mod 64 for k < 8, 64 + v mod 1984 for k < 13, 2048 + v mod 30720 for k < 15, else 32768 + v mod
+//! 167232.
 //!
-//! *Values*: `long` is the hash; byte i of `bytes` is the low byte of (hash >> 8 (i mod 8)) + i; `string` has for each such
-//! byte c the character 0x20 + c mod 95 for c < 0x80, c for c < 0xC0, 0x4E00 + c for c < 0xF0, else 0x7F0 + c, and at the
-//! end U+1F600 if r mod 16 = 5.
+//! *Values*: `long` is the hash; byte i of `bytes` is the low byte of (hash >> 8 (i mod 8)) + i; `string` has for each
+//! such byte c the character 0x20 + c mod 95 for c < 0x80, c for c < 0xC0, 0x4E00 + c for c < 0xF0, else 0x7F0 + c, and
+//! at the end U+1F600 if r mod 16 = 5.
 //!
 //! With `--constant`, each record of a subpartition has the value of its first.
 //!
 //! *Order*: for each r, for each s, the record, and if (r+1) mod K = 0 the watermark timestamp(s, r), and likewise the
 //! extras: idle, active, latency marker (marked time timestamp(s, r), operator mix(s) and mix(r), subtask s), record
-//! attributes (backlog if r is odd), internal watermark (s, timestamp(s, r)). Then, if it is its turn, a barrier to all, of
-//! number (r+1)/K and timestamp(0, r).
+//! attributes (backlog if r is odd), internal watermark (s, timestamp(s, r)). Then, if it is its turn, a barrier to
+//! all, of number (r+1)/K and timestamp(0, r).
 
 use std::{borrow::Cow, str::FromStr};
 

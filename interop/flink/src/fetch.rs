@@ -81,7 +81,11 @@ impl Fetch {
         let floating = self.floating * channels;
         let segments = exclusive * channels + floating;
         let pool = NetworkBufferPool::builder().segment_size(segment_size).segments(segments).build()?;
-        let client = Client::builder().start()?;
+        let mut client = Client::builder();
+        if let Some(tls) = self.common.tls.config()? {
+            client = client.tls(tls.any_server_name()); // an authority for one cluster: names say nothing, as in Flink
+        }
+        let client = client.start()?;
         let address = format!("{}:{}", self.host.as_ref().unwrap_or(&ready.host), self.port.unwrap_or(ready.port));
         let remote = |s| RemotePartition::new(address.as_str(), ready.id, s);
         let remotes: Vec<_> = (first..=last).map(remote).collect();
@@ -141,8 +145,8 @@ struct Reading {
 }
 
 impl Reading {
-    /// Counts one record or event. The bytes of a record, which are never none, for there is a tag; 0 for an event; `None` at
-    /// the end of all channels.
+    /// Counts one record or event. The bytes of a record, which are never none, for there is a tag; 0 for an event;
+    /// `None` at the end of all channels.
     fn next(&mut self, align_ms: u64) -> Result<Option<usize>> {
         let (channel, event) = match self.reader.next_or_event()? {
             None => return Ok(None),

@@ -1,7 +1,7 @@
 //! forebay's transport against the network stack of Apache Flink, in both directions.
 //!
-//! `serve` and `fetch` are forebay's ends of a connection, with the options, the content and the output of Flink's ends in
-//! `peer/`. `check` starts both and compares. README.md has the options.
+//! `serve` and `fetch` are forebay's ends of a connection, with the options, the content and the output of Flink's ends
+//! in `peer/`. `check` starts both and compares. README.md has the options.
 
 mod args;
 mod check;

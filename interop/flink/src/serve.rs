@@ -63,7 +63,8 @@ pub(crate) struct Shape {
     /// Kind of the barriers
     #[arg(long, value_enum, default_value_t = BarrierKind::Aligned)]
     barrier_kind: BarrierKind,
-    /// Says that no more records follow, and waits until all consumers have acknowledged that, or does not; or does not say
+    /// Says that no more records follow, and waits until all consumers have acknowledged that, or does not; or does not
+    /// say
     #[arg(long, value_enum, default_value_t = EndOfData::Wait)]
     end_of_data: EndOfData,
 }
@@ -110,7 +111,11 @@ impl Serve {
         let pool = NetworkBufferPool::builder().segment_size(segment_size).segments(segments).build()?;
         let mut limits = ServerLimits::default();
         limits.partition_wait = Duration::from_millis(self.request_timeout_ms);
-        let server = Server::builder().limits(limits).start(format!("{}:{}", self.host, self.port))?;
+        let mut server = Server::builder().limits(limits);
+        if let Some(tls) = self.common.tls.config()? {
+            server = server.tls(tls);
+        }
+        let server = server.start(format!("{}:{}", self.host, self.port))?;
         let id = ids(self.content.seed);
         let ready = Ready {
             host: self.host.clone(),

@@ -9,11 +9,15 @@ mod events;
 mod limits;
 mod link;
 mod options;
+pub(crate) mod oracle;
 mod outbox;
 mod server;
 mod threads;
 mod tls;
 mod traffic;
+
+#[cfg(test)]
+mod tests;
 
 pub use client::{ChannelError, Client, ClientBuilder, Failure, GateOptions, OpenError, RemotePartition};
 pub use limits::ServerLimits;

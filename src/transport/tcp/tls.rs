@@ -101,6 +101,14 @@ impl TlsConfig {
         Self::trusting(authorities, "the authorities")
     }
 
+    /// As [`without_identity`](Self::without_identity), from a file.
+    ///
+    /// # Errors
+    /// [`TlsError::Read`], [`TlsError::Pem`]: with the name of the file.
+    pub fn authorities_file(authorities: &Path) -> Result<Self, TlsError> {
+        Self::trusting(&read(authorities)?, &authorities.display().to_string())
+    }
+
     /// The same, as a client that takes any server whose certificate the authorities have signed, whatever its name: where
     /// they sign for one cluster alone, as Flink has it for its internal connections.
     #[must_use]

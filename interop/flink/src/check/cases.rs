@@ -35,6 +35,8 @@ pub(super) enum Outcome {
     ProducerFails,
     /// The consumer says that it is gone.
     ProducerIsKilled,
+    /// The producer hears of it.
+    ConsumerIsKilled,
     /// The consumer stops, and the producer hears of it.
     ConsumerCancels,
 }
@@ -64,6 +66,7 @@ impl Case {
 }
 
 const FROM_FLINK: &[Pair] = &[Pair::FlinkToForebay];
+const TO_FLINK: &[Pair] = &[Pair::ForebayToFlink];
 
 pub(super) fn cases() -> Vec<Case> {
     let equal = |name, content| Case { name, content, ..PLAIN };
@@ -112,6 +115,17 @@ pub(super) fn cases() -> Vec<Case> {
         Case { serve: "--buffer-timeout -1", ..equal("never flushed", "--records 3000") },
         Case { serve: "--end-of-data none", ..equal("without end of data", "--records 300") },
         Case { serve: "--end-of-data nowait", ..equal("end of data not waited for", "--records 300") },
+        Case {
+            flink_consume: "--announce-buffer-size 1000 --no-connection-reuse",
+            pairs: TO_FLINK,
+            ..equal("buffer size announced, connection closed", "--records 30000 --subpartitions 2")
+        },
+        Case {
+            serve: "--end-of-data nowait",
+            flink_consume: "--ack no",
+            pairs: TO_FLINK,
+            ..equal("end of data not acknowledged", "--records 300")
+        },
         barriers("aligned barriers", "--records 2000 --barriers-every 100 --subpartitions 2 --cancel-marker"),
         barriers(
             "barriers that may time out",
@@ -134,10 +148,14 @@ pub(super) fn cases() -> Vec<Case> {
         Case { tls: true, plain_is_refused: true, ..equal("TLS refuses others", "--records 300") },
         Case {
             serve: "--fail-after 20000",
+            // So that data wait when it fails: Flink's server looks at a partition that was released when it has data
+            // to send.
+            consume: "--slow-us 3000",
             outcome: Outcome::ProducerFails,
             ..equal("producer fails", "--records 30000")
         },
         Case { outcome: Outcome::ProducerIsKilled, ..equal("producer is killed", "--records 100000000") },
+        Case { outcome: Outcome::ConsumerIsKilled, ..equal("consumer is killed", "--records 100000000") },
         Case {
             consume: "--cancel-after 500",
             outcome: Outcome::ConsumerCancels,

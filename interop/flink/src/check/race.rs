@@ -37,7 +37,8 @@ const PAIRS: [(&str, bool, bool); 4] = [
 ];
 
 impl Race {
-    /// Prints a table: the median of the records in a second that the consumer has counted, from its request to the end.
+    /// Prints a table: the median of the records in a second that the consumer has counted, from its request to the
+    /// end.
     pub(crate) fn run(&self) -> Result<()> {
         let files = Files::new(&self.peer)?;
         println!("{:8} {:20} {:>14} {:>10} {:>18}", "value", "pair", "records/s", "MB/s", "to flink -> flink");

@@ -24,7 +24,7 @@ use crate::{
 
 /// What reaches a connection from the side.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Open its channels.
     Open(Box<OpenGate>),
     /// A gate says something to the writer of one of its channels.
@@ -35,9 +35,9 @@ pub(super) enum Command {
 
 /// See the [module](self). Polled by its task, or by a test.
 #[derive(Debug)]
-pub(super) struct Connection<L> {
+pub(crate) struct Connection<L> {
     link: L,
-    pub(super) session: Session,
+    pub(crate) session: Session,
     commands: UnboundedReceiver<Command>,
     /// Nobody can send commands any more.
     abandoned: bool,
@@ -48,14 +48,14 @@ pub(super) struct Connection<L> {
 }
 
 impl<L: Link> Connection<L> {
-    pub(super) fn new(link: L, session: Session, commands: UnboundedReceiver<Command>, counter: Arc<Counter>) -> Self {
+    pub(crate) fn new(link: L, session: Session, commands: UnboundedReceiver<Command>, counter: Arc<Counter>) -> Self {
         let counted = Traffic::default();
         Self { link, session, commands, abandoned: false, unflushed: false, counter, counted }
     }
 
     /// Reads and writes as much as goes. Ready when the connection has ended: in order, or by a failure, which the channels
     /// have then been told of.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), Failure>> {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), Failure>> {
         let end = self.poll_inner(context, now);
         self.counter.add(&mut self.counted, self.session.inlet.traffic);
         let end = ready!(end);
@@ -142,7 +142,7 @@ fn lost(error: io::Error) -> Failure {
 }
 
 /// Polls `connection` until it has ended, and minds the time.
-pub(super) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), Failure> {
+pub(crate) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), Failure> {
     let mut sleep = pin!(tokio::time::sleep_until(Instant::now().into()));
     std::future::poll_fn(|context| {
         loop {

@@ -27,7 +27,7 @@ use crate::{buffer::BufferMut, pool::LocalBufferPool};
 
 /// Of one channel.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Credit {
+pub(crate) struct Credit {
     /// Granted and not used; the sender may not have been told of all of it.
     outstanding: u32,
     /// The part that the sender was not told of.
@@ -40,7 +40,7 @@ pub(super) struct Credit {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Segments {
+pub(crate) struct Segments {
     pool: LocalBufferPool,
     spare: Vec<BufferMut>,
     /// Credits outstanding, of all channels.
@@ -52,7 +52,7 @@ pub(super) struct Segments {
 }
 
 /// Where the credit of each channel is kept.
-pub(super) trait Credits {
+pub(crate) trait Credits {
     /// That of `channel`, if it is open.
     fn credit(&mut self, channel: u32) -> Option<&mut Credit>;
 }

@@ -23,7 +23,7 @@ const LARGE: usize = 4 * 1024;
 
 /// Where the content behind a header goes.
 #[derive(Debug)]
-pub(super) enum Landing {
+pub(crate) enum Landing {
     /// Into a segment, which is at least as large.
     Segment(BufferMut),
     /// An event, which is looked at as a whole.
@@ -33,7 +33,7 @@ pub(super) enum Landing {
 }
 
 /// Who takes what arrives.
-pub(super) trait Arrivals {
+pub(crate) trait Arrivals {
     /// A header; says where its content goes.
     fn header(&mut self, header: &BufferResponse, partial_sizes: &[u32]) -> Landing;
     /// The content of a message with data.
@@ -55,7 +55,7 @@ enum State {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Inlet {
+pub(crate) struct Inlet {
     decoder: Decoder,
     state: State,
     stage: Box<[u8]>,
@@ -63,11 +63,11 @@ pub(super) struct Inlet {
     given: usize,
     /// The last content was large.
     large: bool,
-    pub(super) traffic: Traffic,
+    pub(crate) traffic: Traffic,
 }
 
 impl Inlet {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             decoder: Decoder::new(Role::Producer, limits),
             state: State::Message,
@@ -79,7 +79,7 @@ impl Inlet {
     }
 
     /// Hands the memory that the next bytes go to to `read`.
-    pub(super) fn with_parts<R>(&mut self, read: impl FnOnce(&mut [IoSliceMut<'_>]) -> R) -> R {
+    pub(crate) fn with_parts<R>(&mut self, read: impl FnOnce(&mut [IoSliceMut<'_>]) -> R) -> R {
         let given = if let State::Message = self.state { self.given } else { 0 };
         let staged = match BUFFER_HEADER_BYTES.checked_sub(given) {
             Some(header @ 1..) if self.large => header,
@@ -98,7 +98,7 @@ impl Inlet {
     ///
     /// # Errors
     /// [`DecodeError`]: the stream can not be read on.
-    pub(super) fn arrived(&mut self, mut bytes: usize, to: &mut impl Arrivals) -> Result<(), DecodeError> {
+    pub(crate) fn arrived(&mut self, mut bytes: usize, to: &mut impl Arrivals) -> Result<(), DecodeError> {
         self.traffic.calls += 1;
         if let State::Segment(header, _, at) = &mut self.state {
             let straight = bytes.min(header.size as usize - *at);
@@ -176,12 +176,12 @@ impl Inlet {
     }
 
     /// Whether all that ever came is the beginning of an alert of TLS: too little for a message, and told apart so.
-    pub(super) fn looks_like_tls(&self) -> bool {
+    pub(crate) fn looks_like_tls(&self) -> bool {
         self.traffic.calls == 1 && self.given > 1 && self.stage[..2] == [0x15, 0x03]
     }
 
     /// Drops the content that is being read: its segment goes home.
-    pub(super) fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         self.state = State::Message;
     }
 }

@@ -8,11 +8,12 @@
 //! ```
 
 mod arrivals;
-mod connection;
+pub(super) mod connection;
 mod credit;
 mod error;
+pub(super) mod gate;
 mod inlet;
-mod session;
+pub(super) mod session;
 mod unpack;
 
 use std::{
@@ -20,10 +21,7 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     io,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -33,14 +31,13 @@ use tokio::{
 };
 
 pub use error::{ChannelError, Failure, OpenError};
+pub use gate::{GateOptions, RemotePartition};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio_rustls::TlsConnector;
 
 use self::{
     connection::{Command, Connection, run},
-    credit::Segments,
-    session::{OpenChannel, OpenGate, Session},
-    unpack::Unpack,
+    session::Session,
 };
 use super::{
     link::Socket,
@@ -50,12 +47,7 @@ use super::{
     tls::TlsConfig,
     traffic::{Counter, Traffic},
 };
-use crate::{
-    channel::{Said, Signal, Upstream, channel},
-    gate::InputGate,
-    pool::NetworkBufferPool,
-    wire::{Codec, Decompressor, ResultPartitionId},
-};
+use crate::{gate::InputGate, pool::NetworkBufferPool};
 
 /// Reads partitions from other hosts, forebay's or Flink's.
 ///
@@ -160,77 +152,6 @@ impl ClientBuilder {
     }
 }
 
-/// A subpartition of a partition on another host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RemotePartition {
-    /// Where it is served: host and port.
-    pub address: String,
-    /// Which partition.
-    pub partition: ResultPartitionId,
-    /// Which of its subpartitions.
-    pub subpartition: u32,
-}
-
-impl RemotePartition {
-    /// Subpartition `subpartition` of `partition`, served at `address`: host and port, as `10.0.0.1:6121`.
-    pub fn new(address: impl Into<String>, partition: ResultPartitionId, subpartition: u32) -> Self {
-        Self { address: address.into(), partition, subpartition }
-    }
-}
-
-/// Settings of one gate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GateOptions {
-    /// What its pools are called in errors and in [`NetworkBufferPool::usage`].
-    pub name: String,
-    /// Segments that each channel has for itself, set aside before it is requested: the data it may be sent at any moment.
-    /// 0 is allowed; then data are announced before they are sent. 2 unless set, as Flink's.
-    pub exclusive: u32,
-    /// Segments beyond those, for channels with more data, of each peer at most so many. 8 unless set, as Flink's.
-    pub floating: u32,
-    /// What the peers compress data with, if they do: the wire does not say. None unless set. Takes up to 8 segments more
-    /// for each peer.
-    pub compression: Option<Codec>,
-}
-
-impl Default for GateOptions {
-    fn default() -> Self {
-        Self { name: "gate".into(), exclusive: 2, floating: 8, compression: None }
-    }
-}
-
-impl GateOptions {
-    /// The same, with this name.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// The same, with so many segments for each channel.
-    #[must_use]
-    pub fn exclusive(mut self, segments: u32) -> Self {
-        self.exclusive = segments;
-        self
-    }
-
-    /// The same, for data compressed with `codec`. Needs the feature `compression`.
-    #[must_use]
-    pub fn compression(mut self, codec: Codec) -> Self {
-        self.compression = Some(codec);
-        self
-    }
-
-    /// The same, with so many segments beyond those.
-    #[must_use]
-    pub fn floating(mut self, segments: u32) -> Self {
-        self.floating = segments;
-        self
-    }
-}
-
 impl Client {
     /// The settings to start from.
     pub fn builder() -> ClientBuilder {
@@ -260,47 +181,7 @@ impl Client {
         options: &GateOptions,
         partitions: &[RemotePartition],
     ) -> Result<InputGate, OpenError> {
-        if partitions.is_empty() {
-            return Err(OpenError::NoChannels);
-        }
-        if options.exclusive == 0 && options.floating == 0 {
-            return Err(OpenError::NoSegments);
-        }
-        let channels = u32::try_from(partitions.len()).map_err(|_| OpenError::NoChannels)?;
-        let mut peers: Vec<Peer<'_>> = Vec::new();
-        let mut places: HashMap<(&str, usize), usize> = HashMap::new();
-        let mut routes = Vec::with_capacity(partitions.len());
-        for (index, remote) in partitions.iter().enumerate() {
-            let key = (remote.address.as_str(), index % self.config.stripes);
-            let place = *places.entry(key).or_insert_with(|| {
-                peers.push(Peer { key, ids: Vec::new(), channels: Vec::new() });
-                peers.len() - 1
-            });
-            routes.push((place as u32, peers[place].channels.len() as u32));
-            peers[place].channel(remote);
-        }
-        let mut gates = Vec::with_capacity(peers.len());
-        for peer in &peers {
-            gates.push(peer.gate(pool, options, self.next_gate.fetch_add(1, Ordering::Relaxed))?); // only counted here
-        }
-        let connections: Vec<_> = peers.iter().map(|peer| self.connection(peer.key)).collect();
-        let to = connections.iter().zip(&gates).map(|(connection, gate)| (connection.clone(), gate.token)).collect();
-        let signal = Arc::new(Signal::new(channels).with_upstream(Box::new(Routes { to, routes: routes.clone() })));
-        let mut receivers = Vec::with_capacity(partitions.len());
-        for (index, (peer, nth)) in (0..).zip(routes) {
-            let (sender, receiver) = channel(signal.clone(), index);
-            receivers.push(receiver);
-            let (partition, subpartition) = peers[peer as usize].channels[nth as usize];
-            gates[peer as usize].channels.push(OpenChannel { sender, partition, subpartition });
-        }
-        for (connection, gate) in connections.into_iter().zip(gates) {
-            if let Err(lost) = connection.send(Command::Open(Box::new(gate)))
-                && let Command::Open(gate) = lost.0
-            {
-                gate.fail(&Failure::Closed); // it has ended in this very moment
-            }
-        }
-        Ok(InputGate::new(signal, receivers))
+        gate::open(pool, options, partitions, self.config.stripes, &self.next_gate, |peer| self.connection(peer))
     }
 
     /// What its connections have received so far. May grow at any moment. Wait-free.
@@ -337,74 +218,6 @@ impl Drop for Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-/// The channels of a gate that go over one connection.
-struct Peer<'a> {
-    key: (&'a str, usize),
-    ids: Vec<ResultPartitionId>,
-    /// Place of the partition in `ids`, and subpartition.
-    channels: Vec<(u32, u32)>,
-}
-
-impl Peer<'_> {
-    fn channel(&mut self, remote: &RemotePartition) {
-        // Channels of one partition mostly come one after the other.
-        if self.ids.last() != Some(&remote.partition) {
-            self.ids.push(remote.partition);
-        }
-        self.channels.push((self.ids.len() as u32 - 1, remote.subpartition));
-    }
-
-    /// The gate for it, with its pools and no channels yet.
-    fn gate(&self, pool: &NetworkBufferPool, options: &GateOptions, token: u64) -> Result<OpenGate, OpenError> {
-        let name = format!("{} from {}", options.name, self.key.0);
-        let required = options.exclusive.saturating_mul(self.channels.len() as u32);
-        let maximum = required.saturating_add(options.floating);
-        let local = pool.local_pool(name.clone()).required(required).maximum(maximum).build()?;
-        let unpack = match options.compression {
-            None => None,
-            Some(codec) => {
-                let decompressor = Decompressor::new(codec)?;
-                let pool = pool.local_pool(format!("{name}, decompressed")).required(1).maximum(UNPACKED).build()?;
-                Some(Unpack::new(pool, decompressor))
-            }
-        };
-        Ok(OpenGate {
-            token,
-            segment_size: local.segment_size(),
-            segments: Segments::new(local, options.exclusive, self.channels.len()),
-            unpack,
-            partitions: self.ids.clone(),
-            channels: Vec::with_capacity(self.channels.len()),
-        })
-    }
-}
-
-/// Decompressed segments of a gate that nobody has read, at most.
-const UNPACKED: u32 = 8;
-
-/// The way from a gate to its connections.
-#[derive(Debug)]
-struct Routes {
-    /// The connections, and what the gate is called there.
-    to: Vec<(UnboundedSender<Command>, u64)>,
-    /// For each channel, which of them, and which channel there.
-    routes: Vec<(u32, u32)>,
-}
-
-impl Upstream for Routes {
-    fn say(&self, channel: u32, said: Said) {
-        let (to, nth) = self.routes[channel as usize];
-        let (connection, gate) = &self.to[to as usize];
-        let _ = connection.send(Command::Said(*gate, nth, said)); // without a connection there is nobody to hear it
-    }
-
-    fn gone(&self) {
-        for (connection, gate) in &self.to {
-            let _ = connection.send(Command::Gone(*gate)); // as above
-        }
     }
 }
 

@@ -26,19 +26,19 @@ use crate::{
 
 /// What a gate asks of a connection.
 #[derive(Debug)]
-pub(super) struct OpenGate {
+pub(crate) struct OpenGate {
     /// Names it on this connection.
-    pub(super) token: u64,
-    pub(super) segments: Segments,
-    pub(super) segment_size: usize,
-    pub(super) unpack: Option<Unpack>,
-    pub(super) partitions: Vec<ResultPartitionId>,
-    pub(super) channels: Vec<OpenChannel>,
+    pub(crate) token: u64,
+    pub(crate) segments: Segments,
+    pub(crate) segment_size: usize,
+    pub(crate) unpack: Option<Unpack>,
+    pub(crate) partitions: Vec<ResultPartitionId>,
+    pub(crate) channels: Vec<OpenChannel>,
 }
 
 impl OpenGate {
     /// Fails its channels before they are open.
-    pub(super) fn fail(self, failure: &Failure) {
+    pub(crate) fn fail(self, failure: &Failure) {
         let mut session = Session::new(Arc::from(""), [0; 8], Duration::ZERO, Instant::now());
         session.open(self);
         session.fail(failure);
@@ -46,19 +46,19 @@ impl OpenGate {
 }
 
 #[derive(Debug)]
-pub(super) struct OpenChannel {
-    pub(super) sender: Sender,
+pub(crate) struct OpenChannel {
+    pub(crate) sender: Sender,
     /// Its place in `partitions`.
-    pub(super) partition: u32,
-    pub(super) subpartition: u32,
+    pub(crate) partition: u32,
+    pub(crate) subpartition: u32,
 }
 
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     token: u64,
-    pub(super) segments: Segments,
-    pub(super) segment_size: usize,
-    pub(super) unpack: Option<Unpack>,
+    pub(crate) segments: Segments,
+    pub(crate) segment_size: usize,
+    pub(crate) unpack: Option<Unpack>,
     partitions: Vec<ResultPartitionId>,
     /// Where each of its channels is, or was.
     places: Vec<u32>,
@@ -68,19 +68,19 @@ pub(super) struct Gate {
 const CLOSED: u32 = u32::MAX;
 
 #[derive(Debug)]
-pub(super) struct Channel {
-    pub(super) sender: Sender,
-    pub(super) credit: Credit,
-    pub(super) gate: u32,
+pub(crate) struct Channel {
+    pub(crate) sender: Sender,
+    pub(crate) credit: Credit,
+    pub(crate) gate: u32,
     partition: u32,
     subpartition: u32,
     /// The number of the buffer or event that is next.
-    pub(super) sequence: u32,
+    pub(crate) sequence: u32,
     /// It is in `dirty`: its gate is to be told.
     dirty: bool,
     requested: bool,
     /// The sender rests until it is told to go on.
-    pub(super) blocked: bool,
+    pub(crate) blocked: bool,
     /// Which channel of those that its gate has on this connection.
     nth: u32,
 }
@@ -93,7 +93,7 @@ struct Slot {
 
 /// The channels of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Channels(Vec<Slot>);
+pub(crate) struct Channels(Vec<Slot>);
 
 impl Credits for Channels {
     fn credit(&mut self, channel: u32) -> Option<&mut Credit> {
@@ -103,11 +103,11 @@ impl Credits for Channels {
 
 impl Channels {
     /// Which channel this is of those that were in that place one after the other.
-    pub(super) fn generation(&self, index: u32) -> u32 {
+    pub(crate) fn generation(&self, index: u32) -> u32 {
         self.0[index as usize].generation
     }
 
-    pub(super) fn get(&mut self, index: u32) -> Option<&mut Channel> {
+    pub(crate) fn get(&mut self, index: u32) -> Option<&mut Channel> {
         self.0.get_mut(index as usize)?.channel.as_mut()
     }
 }
@@ -126,20 +126,20 @@ const MOST_OUT: usize = 64 * 1024;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) inlet: Inlet,
+pub(crate) struct Session {
+    pub(crate) inlet: Inlet,
     state: State,
 }
 
 /// All but the inlet, which hands it what arrives.
 #[derive(Debug)]
-pub(super) struct State {
+pub(crate) struct State {
     peer: Arc<str>,
     /// The first half of each channel's id.
     nonce: [u8; 8],
-    pub(super) channels: Channels,
+    pub(crate) channels: Channels,
     free: Vec<u32>,
-    pub(super) gates: Vec<Option<Gate>>,
+    pub(crate) gates: Vec<Option<Gate>>,
     /// Channels whose exclusive segments are not there yet.
     opening: VecDeque<u32>,
     retries: VecDeque<Retry>,
@@ -151,11 +151,11 @@ pub(super) struct State {
     written: usize,
     now: Instant,
     /// Something that ends all of the connection.
-    pub(super) fatal: Option<Failure>,
+    pub(crate) fatal: Option<Failure>,
 }
 
 impl Session {
-    pub(super) fn new(peer: Arc<str>, nonce: [u8; 8], retry_until: Duration, now: Instant) -> Self {
+    pub(crate) fn new(peer: Arc<str>, nonce: [u8; 8], retry_until: Duration, now: Instant) -> Self {
         // A gate's segment size is what counts, see `header`.
         let limits = Limits { content: i32::MAX as u32, ..Limits::default() };
         let state = State {
@@ -179,17 +179,17 @@ impl Session {
     }
 
     /// Opens the channels of a gate, each as soon as its exclusive segments are there.
-    pub(super) fn open(&mut self, gate: OpenGate) {
+    pub(crate) fn open(&mut self, gate: OpenGate) {
         self.state.open(gate);
     }
 
     /// What a gate says to the writer of one of its channels.
-    pub(super) fn said(&mut self, gate: u64, nth: u32, said: Said) {
+    pub(crate) fn said(&mut self, gate: u64, nth: u32, said: Said) {
         self.state.said(gate, nth, said);
     }
 
     /// A gate is gone: its channels are done with.
-    pub(super) fn gone(&mut self, gate: u64) {
+    pub(crate) fn gone(&mut self, gate: u64) {
         let gate = self.state.gates.iter().flatten().find(|other| other.token == gate);
         for index in gate.map_or_else(Vec::new, |gate| gate.places.clone()) {
             self.state.close(index);
@@ -200,7 +200,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Failure`]: all channels are to [fail](Self::fail).
-    pub(super) fn arrived(&mut self, bytes: usize, now: Instant) -> Result<(), Failure> {
+    pub(crate) fn arrived(&mut self, bytes: usize, now: Instant) -> Result<(), Failure> {
         self.state.now = now;
         let arrived = self.inlet.arrived(bytes, &mut self.state);
         self.state.tell_gates();
@@ -209,19 +209,19 @@ impl Session {
     }
 
     /// Sets segments aside, and writes down what credit that makes. Leaves the waker where a segment is short.
-    pub(super) fn grant(&mut self, context: &mut Context<'_>) {
+    pub(crate) fn grant(&mut self, context: &mut Context<'_>) {
         self.state.unpack(context);
         self.state.poll_opening(context);
         self.state.grant(context);
     }
 
     /// When [`expire`](Self::expire) is to be called next.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.state.retries.front().map(|retry| retry.at)
     }
 
     /// Asks again for partitions that were not there.
-    pub(super) fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         self.state.now = now;
         while self.state.retries.front().is_some_and(|retry| retry.at <= now)
             && let Some(retry) = self.state.retries.pop_front()
@@ -233,12 +233,12 @@ impl Session {
     }
 
     /// What is to be written.
-    pub(super) fn out(&self) -> &[u8] {
+    pub(crate) fn out(&self) -> &[u8] {
         &self.state.out[self.state.written..]
     }
 
     /// Says that `bytes` of it were.
-    pub(super) fn advance(&mut self, bytes: usize) {
+    pub(crate) fn advance(&mut self, bytes: usize) {
         self.state.written += bytes;
         if self.state.written == self.state.out.len() {
             self.state.written = 0;
@@ -248,12 +248,12 @@ impl Session {
     }
 
     /// Says to the peer that this side is done with the connection.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.state.send(&Message::CloseRequest);
     }
 
     /// Fails every channel.
-    pub(super) fn fail(&mut self, failure: &Failure) {
+    pub(crate) fn fail(&mut self, failure: &Failure) {
         for index in 0..self.state.channels.0.len() as u32 {
             self.state.fail(index, failure.clone());
         }
@@ -271,7 +271,7 @@ impl State {
     }
 
     /// The open channel with that id.
-    pub(super) fn find(&self, id: InputChannelId) -> Option<u32> {
+    pub(crate) fn find(&self, id: InputChannelId) -> Option<u32> {
         let index = u32::from_be_bytes(*id.0.last_chunk()?);
         let slot = self.channels.0.get(index as usize)?;
         (slot.channel.is_some() && self.id(index) == id).then_some(index)
@@ -358,7 +358,7 @@ impl State {
     }
 
     /// The sender rests, and has no credit any more if it had none at first.
-    pub(super) fn rest(&mut self, index: u32) {
+    pub(crate) fn rest(&mut self, index: u32) {
         let Some(channel) = self.channels.get(index) else { return };
         channel.blocked = true;
         if let Some(gate) = &mut self.gates[channel.gate as usize]
@@ -369,7 +369,7 @@ impl State {
     }
 
     /// Tells a sender that rests to go on.
-    pub(super) fn resume(&mut self, index: u32) {
+    pub(crate) fn resume(&mut self, index: u32) {
         if let Some(channel) = self.channels.get(index)
             && std::mem::take(&mut channel.blocked)
         {
@@ -378,7 +378,7 @@ impl State {
         }
     }
 
-    pub(super) fn send(&mut self, message: &Message) {
+    pub(crate) fn send(&mut self, message: &Message) {
         let encoded = message.encode(&mut self.out);
         debug_assert!(encoded.is_ok(), "what this side makes keeps to the limits of its fields");
     }
@@ -406,7 +406,7 @@ impl State {
     }
 
     /// Tells the gates of what came.
-    pub(super) fn tell_gates(&mut self) {
+    pub(crate) fn tell_gates(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for index in dirty.drain(..) {
             let Some(channel) = self.channels.get(index) else { continue };
@@ -418,7 +418,7 @@ impl State {
         self.dirty = dirty;
     }
 
-    pub(super) fn mark_dirty(&mut self, index: u32) {
+    pub(crate) fn mark_dirty(&mut self, index: u32) {
         if let Some(channel) = self.channels.get(index)
             && !std::mem::replace(&mut channel.dirty, true)
         {
@@ -427,7 +427,7 @@ impl State {
     }
 
     /// Says to the peer that the channel is done with, and frees its place and its segments.
-    pub(super) fn close(&mut self, index: u32) -> Option<Channel> {
+    pub(crate) fn close(&mut self, index: u32) -> Option<Channel> {
         self.channels.get(index)?;
         let id = self.id(index);
         let slot = &mut self.channels.0[index as usize];
@@ -456,14 +456,14 @@ impl State {
     }
 
     /// Tells the gate that the channel has failed, and the peer that it is done with.
-    pub(super) fn fail(&mut self, index: u32, failure: Failure) {
+    pub(crate) fn fail(&mut self, index: u32, failure: Failure) {
         let Some(error) = self.error(index, failure) else { return };
         if let Some(mut channel) = self.close(index) {
             let _ = channel.sender.send(Event::Failed(Arc::new(error))); // gone already is as good
         }
     }
 
-    pub(super) fn failed_remotely(&mut self, error: &ErrorResponse) {
+    pub(crate) fn failed_remotely(&mut self, error: &ErrorResponse) {
         let remote = || {
             let exception = error.exception();
             let class = exception.as_ref().map_or_else(String::new, |exception| exception.class.clone());
@@ -485,7 +485,7 @@ impl State {
         }
     }
 
-    pub(super) fn backlog(&mut self, index: u32, backlog: u32) {
+    pub(crate) fn backlog(&mut self, index: u32, backlog: u32) {
         let Some(channel) = self.channels.get(index) else { return };
         if let Some(gate) = &mut self.gates[channel.gate as usize] {
             gate.segments.backlog(index, &mut channel.credit, backlog);

@@ -14,7 +14,7 @@ use crate::{
 
 /// What waits for its turn.
 #[derive(Debug)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     Data(Buffer),
     Event(DataType, Event),
 }
@@ -24,7 +24,7 @@ pub(super) enum Piece {
 /// The segments come from a pool of its own: one that shared them with credit could give its last to a credit, and have
 /// none left to get what is here on its way.
 #[derive(Debug)]
-pub(super) struct Unpack {
+pub(crate) struct Unpack {
     pub(super) pool: LocalBufferPool,
     pub(super) decompressor: Decompressor,
     /// Each with its channel, and that channel's generation.

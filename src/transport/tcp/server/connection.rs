@@ -22,9 +22,9 @@ const STAGE: usize = 8 * 1024;
 
 /// See the [module](self). Polled by its task, or by a test.
 #[derive(Debug)]
-pub(super) struct Connection<L> {
+pub(crate) struct Connection<L> {
     link: L,
-    pub(super) session: Session,
+    pub(crate) session: Session,
     stage: Box<[u8]>,
     deliveries: UnboundedReceiver<Delivery>,
     limits: ServerLimits,
@@ -44,7 +44,7 @@ pub(super) struct Connection<L> {
 }
 
 impl<L: Link> Connection<L> {
-    pub(super) fn new(
+    pub(crate) fn new(
         link: L,
         session: Session,
         deliveries: UnboundedReceiver<Delivery>,
@@ -70,7 +70,7 @@ impl<L: Link> Connection<L> {
     }
 
     /// Reads and writes as much as goes. Ready when the connection has ended.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ConnectionError>> {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ConnectionError>> {
         let end = self.poll_inner(context, now);
         self.counter.add(&mut self.counted, self.session.traffic);
         end
@@ -108,13 +108,7 @@ impl<L: Link> Connection<L> {
 
     fn take_deliveries(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(Some(delivery)) = self.deliveries.poll_recv(context) {
-            match delivery {
-                Delivery::Partition(request, receiver, partition) => {
-                    self.session.deliver(request, receiver, &partition);
-                }
-                Delivery::Refusal(request, refusal) => self.session.deliver_refusal(&request, &refusal),
-                Delivery::Shutdown => self.shutdown = true,
-            }
+            self.shutdown |= self.session.take_delivery(delivery);
         }
     }
 
@@ -177,7 +171,7 @@ impl<L: Link> Connection<L> {
     }
 
     /// When [`expire`](Self::expire) is to be called next.
-    pub(super) fn deadline(&mut self) -> Option<Instant> {
+    pub(crate) fn deadline(&mut self) -> Option<Instant> {
         let first = (!self.session.has_requested()).then(|| self.started + self.limits.first_request);
         let message = self.partial.map(|since| since + self.limits.message);
         let write = self.stalled.map(|since| since + self.limits.stalled_write);
@@ -188,7 +182,7 @@ impl<L: Link> Connection<L> {
     ///
     /// # Errors
     /// The peer has overdrawn its time.
-    pub(super) fn expire(&mut self, now: Instant) -> Result<(), ConnectionError> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Result<(), ConnectionError> {
         self.session.expire(now);
         let limits = &self.limits;
         let over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
@@ -206,7 +200,7 @@ impl<L: Link> Connection<L> {
 }
 
 /// Polls `connection` until it has ended, and minds the time.
-pub(super) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), ConnectionError> {
+pub(crate) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), ConnectionError> {
     let mut sleep = pin!(tokio::time::sleep_until(Instant::now().into()));
     let mut asleep_until: Option<Instant> = None;
     std::future::poll_fn(|context| {

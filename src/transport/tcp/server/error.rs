@@ -10,7 +10,7 @@ use crate::{
 
 /// What the peer is told.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     #[error("this is no message of a consumer of Flink {version}: {0}", version = crate::wire::FLINK_VERSION)]
     Decode(DecodeError),
     #[error("{message} for receiver {receiver}, which is not open")]

@@ -8,11 +8,11 @@
 //!
 //! A connection's task owns all it needs; what it shares with a writer is the channel between them, as in one process.
 
-mod connection;
+pub(super) mod connection;
 mod error;
 mod readers;
-mod registry;
-mod session;
+pub(super) mod registry;
+pub(super) mod session;
 
 use std::{
     fmt,

@@ -17,7 +17,7 @@ use crate::{
 
 /// What reaches a connection from the side.
 #[derive(Debug)]
-pub(super) enum Delivery {
+pub(crate) enum Delivery {
     /// The partition that a request waited for.
     Partition(PartitionRequest, Receiver, Arc<PartitionState>),
     /// Such a partition, which does not have what was asked for, or no longer.
@@ -28,14 +28,14 @@ pub(super) enum Delivery {
 
 /// Where a connection is to be found.
 #[derive(Debug, Clone)]
-pub(super) struct Waiter {
-    pub(super) connection: u64,
-    pub(super) deliveries: UnboundedSender<Delivery>,
+pub(crate) struct Waiter {
+    pub(crate) connection: u64,
+    pub(crate) deliveries: UnboundedSender<Delivery>,
 }
 
 /// How a request was taken.
 #[derive(Debug)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Here(Receiver, Arc<PartitionState>),
     /// The partition is not there yet; it will be delivered.
     Later,
@@ -44,7 +44,7 @@ pub(super) enum Request {
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(super) struct Registry {
+pub(crate) struct Registry {
     partitions: Mutex<HashMap<ResultPartitionId, Known>>,
 }
 
@@ -72,7 +72,7 @@ impl Registry {
     }
 
     /// Serves a partition from now on; whoever waits for it gets it.
-    pub(super) fn register(
+    pub(crate) fn register(
         &self,
         id: ResultPartitionId,
         receivers: Vec<Receiver>,
@@ -101,7 +101,7 @@ impl Registry {
     }
 
     /// Takes the subpartition that is asked for, or leaves word where it is awaited.
-    pub(super) fn request(&self, request: &PartitionRequest, waiter: &Waiter) -> Request {
+    pub(crate) fn request(&self, request: &PartitionRequest, waiter: &Waiter) -> Request {
         let mut partitions = self.lock();
         let known = partitions.entry(request.partition).or_insert_with(|| Known::Awaited(Vec::new()));
         match known {
@@ -117,7 +117,7 @@ impl Registry {
     }
 
     /// A request need not be delivered any more.
-    pub(super) fn forget(&self, request: &PartitionRequest, waiter: &Waiter) {
+    pub(crate) fn forget(&self, request: &PartitionRequest, waiter: &Waiter) {
         let mut partitions = self.lock();
         if let Some(Known::Awaited(waiters)) = partitions.get_mut(&request.partition) {
             waiters.retain(|(other, at)| other.receiver != request.receiver || at.connection != waiter.connection);
@@ -128,7 +128,7 @@ impl Registry {
     }
 
     /// Serves a partition no more: what was not asked for goes, and later requests wait for another of that id.
-    pub(super) fn remove(&self, id: ResultPartitionId) {
+    pub(crate) fn remove(&self, id: ResultPartitionId) {
         let mut partitions = self.lock();
         if matches!(partitions.get(&id), Some(Known::Here { .. })) {
             let removed = partitions.remove(&id);
@@ -152,7 +152,7 @@ fn take(receivers: &mut [Option<Receiver>], request: &PartitionRequest) -> Resul
 
 /// What consumers have said of a partition, for its producer.
 #[derive(Debug)]
-pub(super) struct PartitionState {
+pub(crate) struct PartitionState {
     id: ResultPartitionId,
     subpartitions: usize,
     said: Mutex<Said>,
@@ -175,7 +175,7 @@ impl PartitionState {
         Self { id, subpartitions, said: Mutex::new(said), changed: Condvar::new() }
     }
 
-    pub(super) fn id(&self) -> ResultPartitionId {
+    pub(crate) fn id(&self) -> ResultPartitionId {
         self.id
     }
 
@@ -184,20 +184,20 @@ impl PartitionState {
     }
 
     /// The consumer of a subpartition is done with it, or gone.
-    pub(super) fn released(&self, _subpartition: u32) {
+    pub(crate) fn released(&self, _subpartition: u32) {
         self.lock().released += 1;
         self.changed.notify_all();
     }
 
     /// The consumer of a subpartition has handled all its records.
-    pub(super) fn acknowledge(&self, subpartition: u32) {
+    pub(crate) fn acknowledge(&self, subpartition: u32) {
         if let Some(acknowledged) = self.lock().acknowledged.get_mut(subpartition as usize) {
             *acknowledged = true;
         }
         self.changed.notify_all();
     }
 
-    pub(super) fn task_event(&self, subpartition: u32, event: Vec<u8>) -> Result<(), Refusal> {
+    pub(crate) fn task_event(&self, subpartition: u32, event: Vec<u8>) -> Result<(), Refusal> {
         let mut said = self.lock();
         if said.events.len() >= MOST_EVENTS {
             return Err(Refusal::TooManyEvents { limit: MOST_EVENTS });
@@ -209,17 +209,17 @@ impl PartitionState {
     }
 
     /// The oldest task event that was not taken yet.
-    pub(super) fn take_event(&self) -> Option<(u32, Vec<u8>)> {
+    pub(crate) fn take_event(&self) -> Option<(u32, Vec<u8>)> {
         self.lock().events.pop_front()
     }
 
     /// Waits until every consumer is done or gone; `false` if `deadline` came first.
-    pub(super) fn wait_released(&self, deadline: Option<Instant>) -> bool {
+    pub(crate) fn wait_released(&self, deadline: Option<Instant>) -> bool {
         self.wait(deadline, |said| said.released >= self.subpartitions)
     }
 
     /// Waits until every consumer has handled all records, or is gone; `false` if `deadline` came first.
-    pub(super) fn wait_acknowledged(&self, deadline: Option<Instant>) -> bool {
+    pub(crate) fn wait_acknowledged(&self, deadline: Option<Instant>) -> bool {
         self.wait(deadline, |said| {
             said.acknowledged.iter().filter(|&&acknowledged| acknowledged).count() + said.released >= self.subpartitions
                 || said.acknowledged.iter().all(|&acknowledged| acknowledged)

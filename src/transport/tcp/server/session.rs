@@ -18,7 +18,7 @@ use std::{
 use super::{
     error::Refusal,
     readers::{Found, Readers},
-    registry::{PartitionState, Registry, Request, Waiter},
+    registry::{Delivery, PartitionState, Registry, Request, Waiter},
 };
 use crate::{
     channel::{Event, Item, Receiver},
@@ -49,25 +49,25 @@ struct Waiting {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     readers: Readers<Served>,
     by_id: HashMap<InputChannelId, u32>,
     waiting: HashMap<InputChannelId, Waiting>,
     /// Those of `waiting` in order, and some that wait no more.
     expiry: VecDeque<(Instant, InputChannelId)>,
     decoder: Decoder,
-    pub(super) out: Outbox,
+    pub(crate) out: Outbox,
     limits: ServerLimits,
     registry: Arc<Registry>,
     waiter: Waiter,
     /// The peer has said that it is done.
     closed: bool,
     requests: u64,
-    pub(super) traffic: Traffic,
+    pub(crate) traffic: Traffic,
 }
 
 impl Session {
-    pub(super) fn new(registry: Arc<Registry>, waiter: Waiter, limits: ServerLimits) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, waiter: Waiter, limits: ServerLimits) -> Self {
         Self {
             readers: Readers::new(limits.requests),
             by_id: HashMap::new(),
@@ -85,27 +85,27 @@ impl Session {
     }
 
     /// Whether the peer has said that it is done.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
 
     /// Whether the peer has ever asked for a partition.
-    pub(super) fn has_requested(&self) -> bool {
+    pub(crate) fn has_requested(&self) -> bool {
         self.requests > 0
     }
 
     /// Whether the stream from the peer may end here.
-    pub(super) fn is_between_messages(&self) -> bool {
+    pub(crate) fn is_between_messages(&self) -> bool {
         self.decoder.is_between_messages()
     }
 
     /// Channels that are open or asked for.
-    pub(super) fn channels(&self) -> usize {
+    pub(crate) fn channels(&self) -> usize {
         self.readers.len() + self.waiting.len()
     }
 
     /// When the first request that waits has waited long enough.
-    pub(super) fn deadline(&mut self) -> Option<Instant> {
+    pub(crate) fn deadline(&mut self) -> Option<Instant> {
         while let Some(&(until, receiver)) = self.expiry.front() {
             if self.waiting.get(&receiver).is_some_and(|waiting| waiting.until == until) {
                 return Some(until);
@@ -119,7 +119,7 @@ impl Session {
     ///
     /// # Errors
     /// [`DecodeError`]: close the connection once what is in `out` is written.
-    pub(super) fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<(), DecodeError> {
+    pub(crate) fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<(), DecodeError> {
         let mut at = 0;
         while !self.closed {
             match self.decoder.next(bytes, &mut at) {
@@ -176,12 +176,12 @@ impl Session {
 
     fn request(&mut self, request: PartitionRequest, now: Instant) {
         self.requests += 1;
+        if self.by_id.contains_key(&request.receiver) || self.waiting.contains_key(&request.receiver) {
+            return self.refuse(None, &Refusal::ReceiverTaken { receiver: request.receiver });
+        }
         if self.channels() >= self.limits.requests as usize {
             let limit = self.limits.requests;
             return self.refuse(Some(request.receiver), &Refusal::TooManyRequests { limit });
-        }
-        if self.by_id.contains_key(&request.receiver) || self.waiting.contains_key(&request.receiver) {
-            return self.refuse(None, &Refusal::ReceiverTaken { receiver: request.receiver });
         }
         let registry = self.registry.clone();
         match registry.request(&request, &self.waiter) {
@@ -195,8 +195,18 @@ impl Session {
         }
     }
 
+    /// Takes up what the registry, or the server, has sent; `true` if that is to shut down.
+    pub(crate) fn take_delivery(&mut self, delivery: Delivery) -> bool {
+        match delivery {
+            Delivery::Partition(request, receiver, partition) => self.deliver(request, receiver, &partition),
+            Delivery::Refusal(request, refusal) => self.deliver_refusal(&request, &refusal),
+            Delivery::Shutdown => return true,
+        }
+        false
+    }
+
     /// The partition that a request has waited for is there.
-    pub(super) fn deliver(&mut self, request: PartitionRequest, receiver: Receiver, partition: &Arc<PartitionState>) {
+    fn deliver(&mut self, request: PartitionRequest, receiver: Receiver, partition: &Arc<PartitionState>) {
         if self.waiting.remove(&request.receiver).is_some() {
             self.open(request, receiver, partition);
         } else {
@@ -205,7 +215,7 @@ impl Session {
     }
 
     /// The partition that a request has waited for is there, but will not have it.
-    pub(super) fn deliver_refusal(&mut self, request: &PartitionRequest, refusal: &Refusal) {
+    fn deliver_refusal(&mut self, request: &PartitionRequest, refusal: &Refusal) {
         if self.waiting.remove(&request.receiver).is_some() {
             self.refuse(None, refusal);
         }
@@ -271,7 +281,7 @@ impl Session {
     }
 
     /// Gives up the requests that have waited long enough.
-    pub(super) fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         while self.deadline().is_some_and(|until| until <= now)
             && let Some((_, receiver)) = self.expiry.pop_front()
             && let Some(Waiting { request, .. }) = self.waiting.remove(&receiver)
@@ -285,7 +295,7 @@ impl Session {
     }
 
     /// Makes frames of what is ready, as many as are worth one write.
-    pub(super) fn fill(&mut self) {
+    pub(crate) fn fill(&mut self) {
         while !self.out.is_full() {
             let Some((index, found)) = self.readers.next() else { return };
             match found {
@@ -342,12 +352,12 @@ impl Session {
     }
 
     /// Leaves `waker` for when a channel has something; `false` if one has.
-    pub(super) fn park(&self, waker: &Waker) -> bool {
+    pub(crate) fn park(&self, waker: &Waker) -> bool {
         self.readers.park(waker)
     }
 
     /// Whether every channel that is open has sent all it will.
-    pub(super) fn has_sent_all(&self) -> bool {
+    pub(crate) fn has_sent_all(&self) -> bool {
         self.waiting.is_empty() && self.readers.iter().all(|(_, reader)| reader.is_ended())
     }
 }

@@ -1,5 +1,8 @@
 //! Messages out of the bytes of one direction of a connection.
 
+#[cfg(all(test, not(forebay_loom)))]
+mod tests;
+
 use super::{
     BUFFER_HEADER_BYTES, BufferResponse, DecodeError, ErrorResponse, FRAME_HEADER_BYTES, InputChannelId, MAGIC,
     Message, PartitionRequest, ResultPartitionId, ResultSubpartitionIndexSet, TaskEventRequest, fields::Fields,
@@ -49,9 +52,9 @@ const KEEP: usize = 4096;
 
 /// Decodes what one side of a connection sends, however it is cut.
 ///
-/// Sans-io. It holds no more than the message at hand, as far as it has come, without content: it grows as bytes arrive,
-/// never ahead of them, within [`Limits`]. All operations are wait-free but for the allocator, which is not asked for the
-/// messages of the data path.
+/// Sans-io. It holds no more than the message at hand, as far as it has come, without content: it grows as bytes
+/// arrive, never ahead of them, within [`Limits`]. All operations are wait-free but for the allocator, which is not
+/// asked for the messages of the data path.
 ///
 /// # Examples
 /// A consumer's loop, over bytes that are here already:
@@ -75,7 +78,8 @@ const KEEP: usize = 4096;
 /// ```
 ///
 /// # Source
-/// Flink's `NettyMessageClientDecoderDelegate` (which also reads contents apart) and `NettyMessage.NettyMessageDecoder`.
+/// Flink's `NettyMessageClientDecoderDelegate` (which also reads contents apart) and
+/// `NettyMessage.NettyMessageDecoder`.
 #[derive(Debug)]
 pub struct Decoder {
     from: Role,
@@ -103,8 +107,8 @@ impl Decoder {
         Self { from, limits, held: Vec::new(), partial_sizes: Vec::new(), position: 0, failed: None }
     }
 
-    /// Decodes the next message from `input`, from `*at` on, and moves `*at` behind it. `None` says that the input is used
-    /// up.
+    /// Decodes the next message from `input`, from `*at` on, and moves `*at` behind it. `None` says that the input is
+    /// used up.
     ///
     /// Behind a [`BufferResponse`], `*at` is at its content: the next call is with what follows the content.
     ///

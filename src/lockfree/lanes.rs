@@ -1,0 +1,388 @@
+//! Indices handed to one owner without a read-modify-write: a ring for each thread that brings some.
+//!
+//! ```text
+//!  thread 1 ── store ─▶ [ ring ] ─┐
+//!  thread 2 ── store ─▶ [ ring ] ─┼─▶ the owner, as long as it is awake
+//!  thread 9 ── no ring left ──────┴─▶ (an [inbox](super::inbox))
+//! ```
+//!
+//! A thread that brings an index puts it into its own ring: one store of the index, one that publishes it. The owner looks
+//! into all of them when it has nothing left; so an index is seen as soon as it is published, and none waits for a batch to
+//! fill. A ring holds few; whoever finds it full, or finds none, takes the inbox instead.
+//!
+//! # Why the lanes are closed before the owner sleeps
+//!
+//! Nobody who brings an index this way looks whether the owner sleeps: after the publishing store the index, and what it
+//! keeps alive, is no longer his. So an owner that is about to sleep, or to go, closes the lanes first. Afterwards every
+//! index comes by the inbox, whose one word says both that something is there and that the owner sleeps.
+//!
+//! ```text
+//!  producer:  pushed = odd;  light fence V1;  read limit: reached? then pushed = even, and the inbox
+//!             slot = index;  pushed += 1, even again: published                      (the last touch)
+//!  owner:     limit = 0;     heavy fence V2;  read pushed: odd? then somebody is between the two, look again later
+//! ```
+//!
+//! The two fences ([`barrier`](super::barrier)) leave two cases. Either the producer sees the limit of 0, and pushes
+//! nothing; or the owner sees the odd number, or one after it. When all numbers are even the owner has seen every push
+//! there was, and there will be none until it opens the lanes again.
+//!
+//! # Invariants
+//! * **T1** A lane is claimed by one number for good, and one thread at a time has that number ([`number`](super::number)):
+//!   so `pushed` has one writer.
+//! * **T2** Slot `n % CAPACITY` is the producer's from when `limit` exceeds `2 n` until `pushed` reaches `2 n + 2`, then
+//!   the owner's until it raises `limit` beyond `2 (n + CAPACITY)`.
+//! * **T3** After `close` has said `true` nobody is in a lane until `open`.
+//!
+//! # Source
+//! L. Lamport's ring of one producer and one consumer (*Proving the Correctness of Multiprocess Programs*, 1977); the
+//! closing is biased locking's revocation, with `membarrier` in place of a safepoint.
+
+use std::ptr;
+
+use super::{barrier, number};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell};
+
+/// Threads that may have a lane of one owner. Under loom one: more would be more to explore, and none to compete for.
+const LANES: usize = if cfg!(forebay_loom) { 1 } else { 8 };
+/// Indices in a lane.
+const CAPACITY: u64 = if cfg!(forebay_loom) { 2 } else { 128 };
+/// Of a lane that nobody has claimed: no thread's number.
+const UNCLAIMED: u32 = u32::MAX - 1;
+
+/// What the threads share. See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    /// Null until they are first opened.
+    block: AtomicPtr<Block>,
+    /// A bit for each lane that has been claimed.
+    claimed: AtomicU32,
+}
+
+/// Atomics and cells alone, so it may be freed while a call that was given a reference to it returns.
+type Block = [Lane; LANES];
+
+/// One producer's ring. Two cache lines for what the producer writes, for processors that fetch them in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Lane {
+    /// Twice the number of indices pushed, ever; one more while the producer is at it. Written by the producer alone.
+    pushed: AtomicU64,
+    /// Twice the number up to which it may push; 0 while closed. Written by the owner alone, and seldom.
+    limit: AtomicU64,
+    /// The number of the thread that has claimed it, written once.
+    thread: AtomicU32,
+    slots: [UnsafeCell<u32>; CAPACITY as usize],
+}
+
+// SAFETY: T2, a slot is one thread's at a time, and V3/V4 and V5/V6 hand it over.
+unsafe impl Sync for Lane {}
+
+/// What the owner alone knows.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    state: State,
+    /// Indices taken from each lane, ever.
+    taken: [u64; LANES],
+    /// Half of each lane's limit, as last set.
+    limit: [u64; LANES],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The limits are 0, and somebody was still in a lane.
+    Closing,
+    Closed,
+}
+
+impl Lanes {
+    /// Closed, and without memory for any.
+    pub(crate) fn new() -> Self {
+        Self { block: AtomicPtr::new(ptr::null_mut()), claimed: AtomicU32::new(0) }
+    }
+
+    /// Pushes `index` into the calling thread's lane; `false` if that is full, closed, or not to be had. Wait-free once the
+    /// thread has its lane, else lock-free.
+    ///
+    /// After a push the caller need not touch the lanes again, so they may be freed under its feet.
+    #[inline]
+    pub(crate) fn push(&self, index: u32) -> bool {
+        // ORDERING V8 Acquire, pairs with V7 in `open`: the lanes as they were made. Not modelled, see there.
+        let block = self.block.load(Ordering::Acquire);
+        if block.is_null() {
+            return false;
+        }
+        // SAFETY: V8, it was published whole, and stays until we are dropped.
+        let block = unsafe { &*block };
+        let number = number::known();
+        let lane = &block[number as usize % LANES];
+        // Relaxed: written once, by who claims it; if that was we (or who had our number before, N1), we see it.
+        if lane.thread.load(Ordering::Relaxed) == number {
+            return lane.push(index);
+        }
+        match self.claim(block) {
+            Some(lane) => lane.push(index),
+            None => false,
+        }
+    }
+
+    /// Finds the calling thread a lane, if the one that fits its number is free.
+    #[cold]
+    fn claim<'a>(&self, block: &'a Block) -> Option<&'a Lane> {
+        let number = number::assigned();
+        if number == number::NONE {
+            return None;
+        }
+        let (nth, bit) = (number as usize % LANES, 1 << (number as usize % LANES));
+        let lane = &block[nth];
+        // Relaxed: others write their own bits. Which of several gets the lane is decided by the read-modify-write, and V1
+        // or V3 show the bit to the owner.
+        let before = self.claimed.load(Ordering::Relaxed);
+        if before & bit == 0 && self.claimed.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            lane.thread.store(number, Ordering::Relaxed); // nobody else has the lane
+        }
+        // Relaxed: as in `push`.
+        (lane.thread.load(Ordering::Relaxed) == number).then_some(lane)
+    }
+
+    /// Opens the lanes; makes them if they are not there. `false` where that can't be. Owner only. Wait-free but for the
+    /// allocator and the system the first time.
+    #[cold]
+    pub(crate) fn open(&self, owner: &mut Owner) -> bool {
+        debug_assert_eq!(owner.state, State::Closed);
+        if !barrier::available() {
+            return false;
+        }
+        // Relaxed: the owner alone writes it.
+        let mut block = self.block.load(Ordering::Relaxed);
+        if block.is_null() {
+            block = Box::into_raw(Box::new(std::array::from_fn(|_| Lane::new())));
+            // ORDERING V7 Release, pairs with V8 in `push`. Not modelled: loom does not see memory before it is initialised.
+            self.block.store(block, Ordering::Release);
+        }
+        // SAFETY: made above or before, and kept until we are dropped.
+        let block = unsafe { &*block };
+        for (nth, lane) in block.iter().enumerate() {
+            owner.allow(nth, lane);
+        }
+        owner.state = State::Open;
+        true
+    }
+
+    /// Takes what was pushed, of each lane in order. Owner only. Wait-free but for `each`.
+    #[inline]
+    pub(crate) fn take(&self, owner: &mut Owner, each: impl FnMut(u32)) {
+        if owner.state != State::Closed {
+            self.take_all(owner, each);
+        }
+    }
+
+    /// The same; `true` if no producer was in a lane.
+    #[inline]
+    fn take_all(&self, owner: &mut Owner, mut each: impl FnMut(u32)) -> bool {
+        // Relaxed: producers write. Who was ordered before us shows its bit, and of others nothing is promised.
+        let mut claimed = self.claimed.load(Ordering::Relaxed);
+        if claimed == 0 {
+            return true;
+        }
+        // SAFETY: not closed, so it was made, and is kept until we are dropped. (Relaxed: the owner alone writes it.)
+        let block = unsafe { &*self.block.load(Ordering::Relaxed) };
+        let mut quiet = true;
+        while claimed != 0 {
+            let nth = claimed.trailing_zeros() as usize % LANES;
+            claimed &= claimed - 1;
+            let lane = &block[nth];
+            // ORDERING V4 Acquire, pairs with V3: the slots, and what the producer did before with what the indices name.
+            let pushed = lane.pushed.load(Ordering::Acquire);
+            quiet &= pushed & 1 == 0;
+            while owner.taken[nth] < pushed >> 1 {
+                // SAFETY: T2, pushed, and not yet allowed to be written again.
+                let index = lane.slot(owner.taken[nth]).with(|slot| unsafe { *slot });
+                owner.taken[nth] += 1;
+                each(index);
+            }
+            // Seldom, for it takes the producer's line away from it.
+            if owner.state == State::Open && owner.limit[nth] - owner.taken[nth] <= CAPACITY / 2 {
+                owner.allow(nth, lane);
+            }
+        }
+        quiet
+    }
+
+    /// Closes the lanes, and takes what is there; `true` once nobody is in one any more (T3). Until then a thread was
+    /// suspended in the middle of a push: call again. Owner only. Wait-free but for `each` and the system.
+    #[inline(never)]
+    pub(crate) fn close(&self, owner: &mut Owner, each: impl FnMut(u32)) -> bool {
+        if owner.state == State::Closed {
+            return true;
+        }
+        if owner.state == State::Open {
+            // SAFETY: open, so it was made, and is kept until we are dropped. (Relaxed: the owner alone writes it.)
+            let block = unsafe { &*self.block.load(Ordering::Relaxed) };
+            for lane in block {
+                lane.limit.store(0, Ordering::Relaxed); // the owner alone writes; V2 orders it
+            }
+            // ORDERING V2 heavy fence, pairs with V1: who did not see the limits of 0 is seen in `pushed` and `claimed`.
+            barrier::heavy();
+            owner.state = State::Closing;
+        }
+        let quiet = self.take_all(owner, each);
+        if quiet {
+            owner.state = State::Closed;
+        }
+        quiet
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        let block = self.block.load(Ordering::Relaxed); // nobody else is left
+        if !block.is_null() {
+            // SAFETY: from `Box::into_raw` in `open`, and nobody is in a lane any more.
+            drop(unsafe { Box::from_raw(block) });
+        }
+    }
+}
+
+impl Lane {
+    fn new() -> Self {
+        Self {
+            pushed: AtomicU64::new(0),
+            limit: AtomicU64::new(0),
+            thread: AtomicU32::new(UNCLAIMED),
+            slots: std::array::from_fn(|_| UnsafeCell::new(0)),
+        }
+    }
+
+    #[inline]
+    fn slot(&self, nth: u64) -> &UnsafeCell<u32> {
+        &self.slots[(nth % CAPACITY) as usize]
+    }
+
+    #[inline]
+    fn push(&self, index: u32) -> bool {
+        // Relaxed: T1, we alone write it.
+        let pushed = self.pushed.load(Ordering::Relaxed);
+        // Release, as V3: the owner may take earlier indices by this value.
+        self.pushed.store(pushed + 1, Ordering::Release);
+        // ORDERING V1 light fence, pairs with V2: if we miss a limit of 0, the owner sees the odd number.
+        barrier::light();
+        // ORDERING V6 Acquire, pairs with V5: the owner is done with the slots up to the limit.
+        if pushed >= self.limit.load(Ordering::Acquire) {
+            // Release, as V3, for earlier indices. Not modelled: the full fence that stands for the light one orders it too.
+            self.pushed.store(pushed, Ordering::Release);
+            return false;
+        }
+        // SAFETY: T2, below the limit, and not published yet.
+        self.slot(pushed >> 1).with_mut(|slot| unsafe { *slot = index });
+        // ORDERING V3 Release, pairs with V4 in `take_all`: the slot, and all that this thread did with what the index
+        // names. Our last touch.
+        self.pushed.store(pushed + 2, Ordering::Release);
+        true
+    }
+}
+
+impl Owner {
+    /// Of lanes that are closed.
+    pub(crate) fn new() -> Self {
+        Self { state: State::Closed, taken: [0; LANES], limit: [0; LANES] }
+    }
+
+    /// Whether no index may come by the lanes, and none will.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Lets the lane's producer fill all that has been taken.
+    fn allow(&mut self, nth: usize, lane: &Lane) {
+        self.limit[nth] = self.taken[nth] + CAPACITY;
+        // ORDERING V5 Release, pairs with V6: we are done with the slots that may be written now.
+        lane.limit.store(2 * self.limit[nth], Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(forebay_loom)))]
+mod tests {
+    use super::*;
+
+    fn taken(lanes: &Lanes, owner: &mut Owner) -> Vec<u32> {
+        let mut all = Vec::new();
+        lanes.take(owner, |index| all.push(index));
+        all
+    }
+
+    #[test]
+    fn closed_lanes_take_nothing_and_open_ones_keep_order() {
+        let (lanes, mut owner) = (Lanes::new(), Owner::new());
+        assert!(!lanes.push(1), "never opened");
+        if !lanes.open(&mut owner) {
+            return; // no membarrier here
+        }
+        assert!(lanes.push(1) && lanes.push(2));
+        assert_eq!(taken(&lanes, &mut owner), [1, 2]);
+        assert!(lanes.push(3));
+        let mut last = Vec::new();
+        assert!(lanes.close(&mut owner, |index| last.push(index)));
+        assert_eq!(last, [3]);
+        assert!(!lanes.push(4));
+        assert!(lanes.open(&mut owner) && lanes.push(4));
+        assert_eq!(taken(&lanes, &mut owner), [4]);
+    }
+
+    #[test]
+    fn a_full_lane_takes_no_more_until_it_is_emptied() {
+        let (lanes, mut owner) = (Lanes::new(), Owner::new());
+        if !lanes.open(&mut owner) {
+            return;
+        }
+        for round in 0..3 {
+            let fit = (0..1000).take_while(|&index| lanes.push(index)).count();
+            assert_eq!(fit, CAPACITY as usize, "round {round}");
+            assert_eq!(taken(&lanes, &mut owner), (0..fit as u32).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn many_threads_bring_while_the_owner_opens_and_closes() {
+        let per_thread = if cfg!(miri) { 200 } else { 100_000_u32 };
+        let (lanes, mut owner) = (Lanes::new(), Owner::new());
+        if !lanes.open(&mut owner) {
+            return;
+        }
+        let mut seen = [0; 3];
+        std::thread::scope(|scope| {
+            let lanes = &lanes;
+            for thread in 0..3 {
+                scope.spawn(move || {
+                    for n in 0..per_thread {
+                        while !lanes.push(n * 3 + thread) {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+            let mut check = |index: u32| {
+                let next = &mut seen[index as usize % 3];
+                assert_eq!(index / 3, *next, "each thread's in order, and none twice");
+                *next += 1;
+            };
+            let mut left = 3 * per_thread;
+            let mut round = 0;
+            while left > 0 {
+                let mut count = |index| {
+                    check(index);
+                    left -= 1;
+                };
+                round += 1;
+                if round % 64 == 0 {
+                    while !lanes.close(&mut owner, &mut count) {
+                        std::thread::yield_now();
+                    }
+                    assert!(lanes.open(&mut owner));
+                } else {
+                    lanes.take(&mut owner, count);
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,338 @@
+//! Both sides of a conversation over a pipe in memory: one thread, no clock, every step by a seed.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io::{self, IoSlice, IoSliceMut},
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use proptest::prelude::*;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::{
+    client::{self, GateOptions, RemotePartition},
+    limits::ServerLimits,
+    link::Link,
+    oracle,
+    server::{
+        connection::Connection as ServerConnection,
+        registry::{Registry, Waiter},
+        session::Session as ServerSession,
+    },
+};
+use crate::{
+    CheckpointBarrier, Event, StopMode,
+    channel::channel_for_later,
+    gate::{GateError, ReadError, RecordReader},
+    partition::{RecordWriter, ResultPartition, RoundRobin},
+    pool::NetworkBufferPool,
+    wire::ResultPartitionId,
+};
+
+/// Numbers that are the same in every run (Vigna's `SplitMix64`).
+#[derive(Debug)]
+struct Numbers(Cell<u64>);
+
+impl Numbers {
+    fn below(&self, limit: u64) -> u64 {
+        let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0.set(state);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+}
+
+/// What is on its way in one direction.
+#[derive(Debug, Default)]
+struct Pipe {
+    bytes: VecDeque<u8>,
+    /// Bytes that ever went in.
+    carried: u64,
+    /// How many will.
+    cut_at: Option<u64>,
+    closed: bool,
+}
+
+/// One end of a pipe each way. Takes and gives as many bytes as the numbers say, at times none.
+#[derive(Debug)]
+struct End {
+    incoming: Rc<RefCell<Pipe>>,
+    outgoing: Rc<RefCell<Pipe>>,
+    numbers: Rc<Numbers>,
+}
+
+impl End {
+    /// Nothing more goes either way: the link is gone, with what was on it.
+    fn is_cut(&self) -> bool {
+        let cut = |pipe: &Pipe| pipe.cut_at.is_some_and(|at| pipe.carried >= at);
+        cut(&self.incoming.borrow()) || cut(&self.outgoing.borrow())
+    }
+}
+
+impl Link for End {
+    fn poll_read(&mut self, _: &mut Context<'_>, parts: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
+        if self.is_cut() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let mut pipe = self.incoming.borrow_mut();
+        if pipe.bytes.is_empty() && pipe.closed {
+            return Poll::Ready(Ok(0));
+        }
+        if pipe.bytes.is_empty() || self.numbers.below(3) == 0 {
+            return Poll::Pending;
+        }
+        let most = 1 + self.numbers.below(if self.numbers.below(2) == 0 { 8 } else { 10_000 }) as usize;
+        let mut read = 0;
+        for part in parts {
+            let n = part.len().min(pipe.bytes.len()).min(most - read);
+            let (front, back) = pipe.bytes.as_slices();
+            let first = n.min(front.len());
+            part[..first].copy_from_slice(&front[..first]);
+            part[first..n].copy_from_slice(&back[..n - first]);
+            pipe.bytes.drain(..n);
+            read += n;
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    fn poll_write(&mut self, _: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.is_cut() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let mut pipe = self.outgoing.borrow_mut();
+        let room = 20_000_usize.saturating_sub(pipe.bytes.len());
+        if room == 0 || self.numbers.below(3) == 0 {
+            return Poll::Pending;
+        }
+        let mut most = (1 + self.numbers.below(10_000) as usize).min(room);
+        if let Some(at) = pipe.cut_at {
+            most = most.min((at - pipe.carried) as usize);
+        }
+        let mut written = 0;
+        for part in parts {
+            let n = part.len().min(most - written);
+            pipe.bytes.extend(&part[..n]);
+            written += n;
+        }
+        pipe.carried += written as u64;
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outgoing.borrow_mut().closed = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.outgoing.borrow_mut().closed = true;
+        self.incoming.borrow_mut().closed = true;
+    }
+}
+
+/// How a conversation went.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    /// Records of each channel that were read, and whether all of it was.
+    read: Vec<(Vec<u64>, bool)>,
+    /// Bytes that went to the producer, and to the consumer.
+    carried: (u64, u64),
+    consumer_failed: bool,
+    producer_failed: bool,
+}
+
+const CHANNELS: u32 = 3;
+const RECORDS: u64 = 30;
+
+/// One conversation: three channels with records of many sizes, barriers among them, from the first request to the last
+/// byte, or until the link is cut behind so many bytes in the one direction or the other.
+fn converse(seed: u64, cut: Option<(bool, u64)>, options: &GateOptions) -> Outcome {
+    let numbers = Rc::new(Numbers(Cell::new(seed)));
+    let size = crate::memory::page_size();
+    let pool = NetworkBufferPool::builder().segments(64).segment_size(size).build().unwrap();
+    let id = ResultPartitionId::from_bytes([3; 60]);
+    let (up, down) = (Rc::new(RefCell::new(Pipe::default())), Rc::new(RefCell::new(Pipe::default())));
+    if let Some((to_consumer, at)) = cut {
+        if to_consumer { &down } else { &up }.borrow_mut().cut_at = Some(at);
+    }
+    let now = Instant::now();
+
+    let registry = Arc::new(Registry::default());
+    let (deliveries, delivered) = unbounded_channel();
+    let limits = ServerLimits::default();
+    let session = ServerSession::new(registry.clone(), Waiter { connection: 0, deliveries }, limits);
+    let end = End { incoming: up.clone(), outgoing: down.clone(), numbers: numbers.clone() };
+    let mut server = Some(ServerConnection::new(end, session, delivered, limits, Arc::default(), now));
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..CHANNELS).map(|_| channel_for_later()).unzip();
+    let local = pool.local_pool("writer").required(CHANNELS).build().unwrap();
+    let mut writer = Some(RecordWriter::new(ResultPartition::new(local, senders), RoundRobin::default()));
+    let mut receivers = Some(receivers);
+
+    let (commands, commanded) = unbounded_channel();
+    let remotes: Vec<_> = (0..CHANNELS).map(|nth| RemotePartition::new("peer", id, nth)).collect();
+    let gate = client::gate::open(&pool, options, &remotes, 1, &AtomicU64::new(0), |_| commands.clone()).unwrap();
+    let session = client::session::Session::new(Arc::from("peer"), [5; 8], Duration::from_secs(10), now);
+    let end = End { incoming: down.clone(), outgoing: up.clone(), numbers: numbers.clone() };
+    let mut client = Some(client::connection::Connection::new(end, session, commanded, Arc::default()));
+    let mut reader = Some(RecordReader::new(gate, 1 << 20));
+
+    let mut context = Context::from_waker(Waker::noop());
+    let mut read = vec![(Vec::new(), true); CHANNELS as usize];
+    let (mut consumer_failed, mut producer_failed) = (false, false);
+    let (mut written, mut commands, mut idle) = (0, Some(commands), 0);
+    // A seed may well be idle for a while; what has come to a stand is so for ever.
+    while (client.is_some() || server.is_some()) && idle < 10_000 {
+        idle += 1;
+        match numbers.below(4) {
+            0 => {
+                if let Some(connection) = &mut server
+                    && let Poll::Ready(end) = connection.poll(&mut context, now)
+                {
+                    producer_failed = end.is_err();
+                    server = None;
+                }
+            }
+            1 => {
+                if let Some(connection) = &mut client
+                    && let Poll::Ready(end) = connection.poll(&mut context, now)
+                {
+                    consumer_failed = end.is_err();
+                    client = None;
+                }
+            }
+            2 => {
+                if numbers.below(8) == 0
+                    && let Some(receivers) = receivers.take()
+                {
+                    let _ = registry.register(id, receivers); // no sooner than this
+                }
+                for _ in 0..numbers.below(8) {
+                    written += u64::from(write(&mut writer, written));
+                }
+            }
+            _ => idle = if take(&mut reader, &mut read) { 0 } else { idle },
+        }
+        if reader.as_ref().is_some_and(RecordReader::is_ended) {
+            (reader, commands) = (None, None); // done: the client says so and closes
+        }
+    }
+    assert!(client.is_none() && server.is_none(), "it comes to an end");
+    take(&mut reader, &mut read);
+    drop((server, client, reader, writer, receivers, registry, commands));
+    assert_eq!(pool.in_use(), 0, "every segment is home");
+    let carried = (up.borrow().carried, down.borrow().carried);
+    Outcome { read, carried, consumer_failed, producer_failed }
+}
+
+/// Reads what there is now; `true` if that was something.
+fn take(reader: &mut Option<RecordReader>, read: &mut [(Vec<u64>, bool)]) -> bool {
+    let mut some = false;
+    while let Some(reader) = reader {
+        match reader.try_next() {
+            Ok(None) => break,
+            Ok(Some(record)) => {
+                let number = u64::from_be_bytes(*record.bytes().first_chunk().unwrap());
+                assert_eq!(record.bytes(), body(number), "record {number}, byte for byte");
+                read[record.channel()].0.push(number);
+            }
+            Err(ReadError::Gate(GateError::ProducerFailed { channel, .. })) => read[channel].1 = false,
+            Err(error) => panic!("{error}"),
+        }
+        some = true;
+    }
+    some
+}
+
+/// What record `number` is: some span segments.
+fn body(number: u64) -> Vec<u8> {
+    let size = 8 + [0, 5, 300, 2000, 5000][number as usize % 5];
+    number.to_be_bytes().into_iter().cycle().take(size).collect()
+}
+
+/// The next step of the task that writes; `true` if it was a record.
+fn write(writer: &mut Option<RecordWriter<RoundRobin>>, number: u64) -> bool {
+    let Some(task) = writer else { return false };
+    if number == RECORDS {
+        if let Some(task) = writer.take() {
+            task.close();
+        }
+        return false;
+    }
+    let emitted = task.try_emit(&body(number)[..]).is_ok();
+    if emitted && number % 10 == 9 {
+        let _ = task.broadcast_event(CheckpointBarrier::aligned(number as i64).into()); // a reader may be gone
+    }
+    if emitted && number + 1 == RECORDS {
+        let _ = task.broadcast_event(Event::EndOfData(StopMode::Drain)); // as above
+    }
+    task.flush();
+    emitted
+}
+
+/// Every record once and in order.
+#[track_caller]
+fn assert_whole(outcome: &Outcome) {
+    for (channel, (read, whole)) in outcome.read.iter().enumerate() {
+        assert!(*whole && read.iter().copied().eq((channel as u64..RECORDS).step_by(CHANNELS as usize)), "{outcome:?}");
+    }
+}
+
+fn credits() -> [GateOptions; 3] {
+    let options = GateOptions::default;
+    [options(), options().exclusive(0).floating(1), options().exclusive(1).floating(0)]
+}
+
+#[test]
+fn however_bytes_are_cut_every_record_arrives() {
+    for seed in 0..if cfg!(miri) { 1 } else { 40 } {
+        for options in credits() {
+            let outcome = converse(seed, None, &options);
+            assert_whole(&outcome);
+            assert!(!outcome.consumer_failed && !outcome.producer_failed, "seed {seed}: {outcome:?}");
+        }
+    }
+}
+
+/// Either everything has come, or both sides are told that it has not; what has come is a beginning of it, in order.
+#[test]
+fn a_link_that_is_lost_at_any_byte_is_an_error_on_both_sides() {
+    let options = GateOptions::default();
+    let whole = converse(1, None, &options).carried;
+    for (to_consumer, bytes) in [(false, whole.0), (true, whole.1)] {
+        let step = if to_consumer { 397 } else { 1 };
+        for at in (0..bytes).step_by(step).chain((0..300).filter(|_| to_consumer)) {
+            let outcome = converse(1, Some((to_consumer, at)), &options);
+            for (channel, (read, whole)) in outcome.read.iter().enumerate() {
+                let expected = (channel as u64..RECORDS).step_by(CHANNELS as usize);
+                assert!(read.iter().copied().eq(expected.clone().take(read.len())), "cut at {at}: {read:?}");
+                assert!(!*whole || read.iter().copied().eq(expected), "cut at {at}: a beginning is no whole");
+            }
+            assert!(outcome.producer_failed || outcome.consumer_failed, "cut at {at}: {outcome:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+
+    #[test]
+    fn a_servers_session_keeps_to_the_protocol(input in prop::collection::vec(any::<u8>(), 0..400)) {
+        oracle::server_conversation(&input);
+    }
+
+    #[test]
+    fn a_clients_session_keeps_to_the_protocol(input in prop::collection::vec(any::<u8>(), 0..400)) {
+        oracle::client_conversation(&input);
+    }
+}

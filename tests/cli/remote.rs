@@ -1,0 +1,176 @@
+//! The two halves of a shuffle in two processes, and over TCP in one.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::support::{Data, Place, failed, listing, shuffle, succeed, wait_for, wait_until};
+
+fn program(subcommand: &str, options: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    command.arg(subcommand).args(options.split_whitespace());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// `forebay serve`, and the ticket it has printed.
+fn serve(options: &str, files: &[&Path]) -> (Child, String) {
+    let mut child = program("serve", options).args(files).spawn().expect("the program starts");
+    let mut ticket = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ticket).expect("a ticket");
+    (child, ticket)
+}
+
+fn fetch(options: &str, ticket: &Path, out: &Path) -> Command {
+    let mut command = program("fetch", options);
+    command.arg("--out").arg(out).arg(ticket);
+    command
+}
+
+/// What the server said in the end; it must have ended well.
+fn ended(mut child: Child) -> String {
+    assert_eq!(wait_for(&mut child).code(), Some(0));
+    let mut said = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut said).expect("a summary in UTF-8");
+    said
+}
+
+#[test]
+fn over_tcp_the_parts_are_those_of_memory() {
+    let place = Place::new();
+    let data = Data::generate(11, 0, 3000, 40, "\n");
+    let file = place.file("in.csv", data.file());
+    for strategy in ["hash", "round-robin", "broadcast"] {
+        let (memory, tcp) = (place.path(&format!("memory-{strategy}")), place.path(&format!("tcp-{strategy}")));
+        let options = format!("--key key --partitions 3 --strategy {strategy} --segment-size 4K");
+        succeed(shuffle(&options, &memory, [&file]));
+        succeed(shuffle(&format!("{options} --transport tcp"), &tcp, [&file]));
+        for part in listing(&memory) {
+            assert!(fs::read(memory.join(&part)).unwrap() == fs::read(tcp.join(&part)).unwrap(), "{strategy}: {part}");
+        }
+        assert_eq!(listing(&memory), listing(&tcp));
+    }
+}
+
+#[test]
+fn two_processes_do_what_one_does() {
+    let place = Place::new();
+    let data = Data::generate(12, 0, 2000, 30, "\r\n").and(Data::generate(13, 2000, 2000, 30, "\r\n"));
+    let halves = data.rows.split_at(2000);
+    let first = place.file("first.csv", data.header.clone() + &halves.0.concat());
+    let second = place.file("second.csv", data.header.clone() + &halves.1.concat());
+    let (server, ticket) = serve("--key key --partitions 4 --producers 2", &[&first, &second]);
+    let ticket = place.file("ticket.json", ticket);
+    let out = place.path("out");
+    // All at the same time, as two hosts would: rows of the one part come only as long as the others are taken.
+    let mut others = fetch("--partition 1-3", &ticket, &out).spawn().unwrap();
+    let alone = place.path("alone");
+    let said = succeed(fetch("--partition 0 --json", &ticket, &alone));
+    assert!(said.contains(r#""partition":0"#), "{said}");
+    assert_eq!(wait_for(&mut others).code(), Some(0));
+    assert_eq!(listing(&out), ["part-00001.csv", "part-00002.csv", "part-00003.csv"]);
+    fs::rename(alone.join("part-00000.csv"), out.join("part-00000.csv")).unwrap();
+    data.parts_by_key(&out, 4);
+    assert!(ended(server).contains("4,000 rows"), "the summary goes where the ticket did not");
+}
+
+#[test]
+fn what_can_not_be_fetched_says_so_and_leaves_nothing() {
+    let place = Place::new();
+    let out = place.path("out");
+    let fails = |ticket: &Path, options: &str| failed(1, fetch(options, ticket, &out).output().unwrap());
+    assert!(fails(&place.path("none.json"), "").contains("cannot read the ticket"));
+    assert!(fails(&place.file("bad.json", "{}"), "").contains("`forebay_ticket`"));
+
+    let data = Data::generate(14, 0, 10, 3, "\n");
+    let (mut server, ticket) = serve("--key key --partitions 2", &[&place.file("in.csv", data.file())]);
+    let ticket = place.file("ticket.json", ticket);
+    assert!(fails(&ticket, "--partition 2").contains("there is no partition 2: the ticket has 2"));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(fails(&ticket, "").contains("cannot connect"));
+    assert!(listing(&out).is_empty());
+}
+
+#[test]
+fn a_server_that_fails_fails_its_fetchers() {
+    let place = Place::new();
+    let file = place.file("in.csv", "id,key\n1,a\n2,b,too many\n");
+    let (mut server, ticket) = serve("--key key --partitions 1", &[&file]);
+    let (ticket, out) = (place.file("ticket.json", ticket), place.path("out"));
+    let error = failed(1, fetch("", &ticket, &out).output().unwrap());
+    assert!(error.contains("closed") || error.contains("in.csv") || error.contains("connect"), "{error}");
+    assert_eq!(wait_for(&mut server).code(), Some(1));
+    assert!(listing(&out).is_empty());
+}
+
+#[test]
+fn wrong_command_lines_are_refused() {
+    let place = Place::new();
+    let file = place.file("in.csv", "id,key\n1,a\n");
+    let serve = |options: &str| failed(2, program("serve", options).arg(&file).output().unwrap());
+    assert!(serve("-k key -n 1 --listen 0.0.0.0:0").contains("--advertise"));
+    assert!(serve("-k key -n 1 --tls-ca ca.pem").contains("--tls-cert"));
+    let fetch = |options: &str| failed(2, fetch(options, &file, &place.path("out")).output().unwrap());
+    assert!(fetch("--partition 3-1").contains("0-7"));
+    assert!(fetch("--tls-cert cert.pem").contains("--tls-ca"));
+    let out = place.path("out");
+    assert!(
+        failed(2, shuffle("-k key -n 1 --tls-ca ca.pem", &out, [&file]).output().unwrap()).contains("--transport tcp")
+    );
+}
+
+/// Writes `ca.pem`, `node.pem` and `node.key`, and returns the options that name them.
+fn certificates(place: &Place) -> String {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let node = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().signed_by(&key, &authority).unwrap();
+    let ca = place.file("ca.pem", authority.pem());
+    let (certificate, key) = (place.file("node.pem", node.pem()), place.file("node.key", key.serialize_pem()));
+    format!("--tls-cert {} --tls-key {} --tls-ca {}", certificate.display(), key.display(), ca.display())
+}
+
+#[test]
+fn by_tls_who_shows_no_certificate_is_refused_and_the_server_goes_on() {
+    let place = Place::new();
+    let data = Data::generate(15, 0, 500, 5, "\n");
+    let file = place.file("in.csv", data.file());
+    let tls = certificates(&place);
+    let (server, ticket) = serve(&format!("--key key --partitions 2 {tls}"), &[&file]);
+    let (ticket, out) = (place.file("ticket.json", ticket), place.path("out"));
+    let stranger = format!("--tls-ca {}", place.path("ca.pem").display());
+    let error = failed(1, fetch(&stranger, &ticket, &out).output().unwrap());
+    assert!(error.contains("CertificateRequired"), "{error}");
+    let error = failed(1, fetch("", &ticket, &out).output().unwrap());
+    assert!(error.contains("the peer speaks TLS"), "{error}");
+    succeed(fetch(&tls, &ticket, &out));
+    data.parts_by_key(&out, 2);
+    let said = ended(server);
+    assert!(said.contains("TLS: ") && said.contains("500 rows"), "{said}");
+
+    let tcp = place.path("tcp");
+    succeed(shuffle(&format!("--key key --partitions 2 --transport tcp {tls}"), &tcp, [&file]));
+    data.parts_by_key(&tcp, 2);
+}
+
+#[test]
+fn a_ticket_file_is_whole_once_it_is_there() {
+    let place = Place::new();
+    let data = Data::generate(16, 0, 50, 5, "\n");
+    let (file, ticket) = (place.file("in.csv", data.file()), place.path("ticket.json"));
+    let mut command = program("serve", "--key key --partitions 2 --json --ticket");
+    let mut server = command.arg(&ticket).arg(&file).spawn().unwrap();
+    wait_until("there is a ticket", || ticket.exists());
+    let out = place.path("out");
+    succeed(fetch("", &ticket, &out));
+    data.parts_by_key(&out, 2);
+    assert_eq!(wait_for(&mut server).code(), Some(0));
+    let mut summary = String::new();
+    server.stdout.take().unwrap().read_to_string(&mut summary).unwrap();
+    assert!(summary.starts_with(r#"{"rows":50"#), "{summary}");
+}
