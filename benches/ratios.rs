@@ -7,7 +7,27 @@
 //! * *pool*: one segment taken and given back. Peers: crossbeam's `ArrayQueue` of ids, `Mutex<Vec>` of ids.
 //! * *exchange*: one writer thread, one reader thread that adds up the first 8 bytes of each record. Peers: *the limit*, a
 //!   hand-written program for just this (length-prefixed records into pooled blocks, blocks over a ring of one producer and
-//!   one consumer, no other feature), and `std::sync::mpsc` with a boxed slice for each record.
+//!   one consumer, no other feature), once as it is and once with a reader that prefetches, of which the faster one counts;
+//!   and `std::sync::mpsc` with a boxed slice for each record. Both sides wait by looking and yielding.
+//! * *1 MiB records*: against copying on one core, and against a hand-written program that copies in on one core and out on
+//!   the other: what passes between two cores is bound by the way between them, not by `memcpy`.
+//! * *channels*, *idle channels*: forebay against itself.
+//! * *ping-pong*: the median round trip of one flushed record, against what the machine takes for a cache line and for a
+//!   futex.
+//!
+//! # Beside Flink
+//!
+//! Flink runs in a JVM of its own, so the two cannot take turns within a round; run them after one another, and again.
+//! The counterpart of *exchange* is made of Flink's own classes, from outside (Flink 2.3, the jar `flink-dist` of the
+//! Python package `apache-flink-libraries`):
+//!
+//! * a `NettyShuffleEnvironment` from `NettyShuffleServiceFactory` with an empty configuration, segments of 32 KiB;
+//! * one thread with a `RecordWriter` (round-robin selector, timeout 100 ms) into a `PipelinedResultPartition` with a
+//!   subpartition for each channel;
+//! * one thread with a `MutableRecordReader` over a `SingleInputGate` of `LocalInputChannel`s, a
+//!   `SpillingAdaptiveSpanningRecordDeserializer` for each;
+//! * records of raw bytes, one bulk copy in and one out, the first 8 a running number; the rate is what the reader counts
+//!   in a window of seconds, after a warm-up of some.
 #![allow(missing_docs, unreachable_pub, clippy::cast_precision_loss)]
 
 #[path = "support/mod.rs"]
