@@ -18,11 +18,12 @@ FEATURES := $(shell sed -n '/^\[features\]/,/^\[[^f]/s/^\([a-z0-9_-]*\) *=.*/\1/
 FUZZ := $(shell cargo +nightly --version >/dev/null 2>&1 && echo cargo +nightly || echo RUSTC_BOOTSTRAP=1 cargo) fuzz
 IN_LOOM := RUSTFLAGS="--cfg forebay_loom"
 LOOM_TESTS := --manifest-path loom-tests/Cargo.toml
+POOL_BENCHES := --manifest-path benches/pools/Cargo.toml
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-check: fmt clippy doc ## Format, lints (every feature alone and all; the loom build; loom-tests; fuzz), docs
+check: fmt clippy doc ## Format, lints (every feature alone and all; the loom build; loom-tests; fuzz; benches/pools), docs
 	@echo "check: all clean"
 
 fmt:
@@ -30,6 +31,7 @@ fmt:
 	cargo fmt --check -p flink-interop
 	cargo fmt --check $(LOOM_TESTS)
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo fmt --check $(POOL_BENCHES)
 
 clippy:
 	cargo clippy --all-targets --all-features -- -D warnings
@@ -44,6 +46,7 @@ clippy:
 	$(IN_LOOM) cargo clippy $(LOOM_TESTS) --all-targets --no-deps --target-dir $(TARGET)/loom -- -D warnings
 	RUSTFLAGS="--cfg forebay_stall" cargo clippy --lib --test stall --target-dir $(TARGET)/stall -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --no-deps --target-dir $(TARGET)/fuzz-check -- -D warnings
+	cargo clippy $(POOL_BENCHES) --all-targets --no-deps --target-dir $(TARGET)/pool-benches -- -D warnings
 
 doc: ## Build the docs, private items too, with warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --lib --no-deps --all-features --document-private-items
@@ -78,9 +81,11 @@ cargo-fuzz:
 
 bench: ## Run the benches (FILTER=name)
 	cargo bench --all-features --bench '*' -- $(FILTER)
+	cargo bench $(POOL_BENCHES) --target-dir $(TARGET)/pool-benches -- $(FILTER)
 
 bench-build: ## Build the benches, and run none
 	cargo bench --all-features --bench '*' --no-run
+	cargo bench $(POOL_BENCHES) --target-dir $(TARGET)/pool-benches --no-run
 
 interop: ## Exchange with a real Flink in both directions, and compare (FILTER=part of a case's name)
 	cargo run --release -p flink-interop -- check "$(FILTER)"

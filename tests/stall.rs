@@ -58,7 +58,7 @@ fn goes_on(local: &mut LocalBufferPool, other: &mut LocalBufferPool, network: &N
 
 fn own_goes_on(local: &mut LocalBufferPool) {
     let (buffer, _) = within(0, || local.try_request().expect("at hand"));
-    let (_, _) = within(2, || local.recycle(buffer));
+    within(2, || local.recycle(buffer));
     let _ = within(FEW, || local.lent());
 }
 
