@@ -140,7 +140,7 @@ fn watched() -> (RecordWriter<Forward>, RecordReader) {
 
 /// A gate that watches a channel holds its token, so the writer announces nothing; before the gate sleeps, it gives the
 /// token up, and must not overlook a flush that came meanwhile (M4). Nothing follows.
-/// Mutants: `InputChannel::let_go`, C2 in `Receiver::take_note`.
+/// Mutants: the flush in `InputChannel::let_go`, letting go in `InputGate::poll_next`.
 #[test]
 fn a_flush_is_not_overlooked_by_who_watches() {
     loom::model(|| {

@@ -144,7 +144,8 @@ impl Receiver {
 
     /// As [`unqueue`](Self::unqueue), but keeps the token: takes note of the last flush only. Wait-free.
     pub(crate) fn take_note(&self) -> bool {
-        // ORDERING C2 Acquire, as in `unqueue`. Not Release: the token stays here.
+        // ORDERING C2 Acquire, as in `unqueue`. Not Release: the token stays here. (Not modelled: to find the mark here, and
+        // not in `unqueue`, takes a second channel that has something, and so a third thread.)
         self.shared.state.fetch_and(!FLUSHED, Ordering::Acquire) & FLUSHED != 0
     }
 
