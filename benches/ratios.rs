@@ -7,18 +7,39 @@
 //!
 //! * *exchange*: one writer thread, one reader thread that adds up the first 8 bytes of each record. Peers: *the limit*, a
 //!   hand-written program for just this (length-prefixed records into pooled blocks, blocks over a ring of one producer and
-//!   one consumer, no other feature), and `std::sync::mpsc` with a boxed slice for each record.
+//!   one consumer, no other feature), once as it is and once with a reader that prefetches, of which the faster one counts;
+//!   and `std::sync::mpsc` with a boxed slice for each record. Both sides wait by looking and yielding.
+//! * *1 MiB records*: against copying on one core, and against a hand-written program that copies in on one core and out on
+//!   the other: what passes between two cores is bound by the way between them, not by `memcpy`.
+//! * *channels*, *idle channels*: forebay against itself.
+//! * *ping-pong*: the median round trip of one flushed record, against what the machine takes for a cache line and for a
+//!   futex.
+//!
+//! # Beside Flink
+//!
+//! Flink runs in a JVM of its own, so the two cannot take turns within a round; run them after one another, and again.
+//! The counterpart of *exchange* is made of Flink's own classes, from outside (Flink 2.3, the jar `flink-dist` of the
+//! Python package `apache-flink-libraries`):
+//!
+//! * a `NettyShuffleEnvironment` from `NettyShuffleServiceFactory` with an empty configuration, segments of 32 KiB;
+//! * one thread with a `RecordWriter` (round-robin selector, timeout 100 ms) into a `PipelinedResultPartition` with a
+//!   subpartition for each channel;
+//! * one thread with a `MutableRecordReader` over a `SingleInputGate` of `LocalInputChannel`s, a
+//!   `SpillingAdaptiveSpanningRecordDeserializer` for each;
+//! * records of raw bytes, one bulk copy in and one out, the first 8 a running number; the rate is what the reader counts
+//!   in a window of seconds, after a warm-up of some.
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::cast_precision_loss)]
 
 #[path = "support/mod.rs"]
 mod support;
 
 use support::{
-    Contestant, SEGMENT, compare_to_best_of,
-    exchange::{AHEAD, boxed, forebay, limit},
+    Contestant, SEGMENT, compare, compare_to_best_of,
+    exchange::{AHEAD, beside_idle, boxed, forebay, limit, limit_in_pieces, memcpy, round_robin},
     latency,
 };
 
+const ROUNDS: usize = 15;
 /// Of the exchange: short rounds and many, for a round in which something else ran says nothing.
 const EXCHANGE_ROUNDS: usize = 31;
 
@@ -37,6 +58,15 @@ fn main() {
             exchange(&title, payload);
         }
     }
+    if wanted("exchange: 1 MiB records") {
+        large();
+    }
+    if wanted("exchange: 64 B records over channels") {
+        channels();
+    }
+    if wanted("exchange: 64 B records beside idle channels") {
+        idle();
+    }
     if wanted("ping-pong") {
         latency::ping_pong();
     }
@@ -54,6 +84,46 @@ fn exchange(title: &str, payload: usize) {
             Contestant::new("the limit, its reader prefetching", || limit(records, payload, AHEAD)),
             Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(records, payload)),
             Contestant::new("std mpsc of boxed records", || boxed(records.min(100_000), payload, records)),
+        ],
+    );
+}
+
+fn large() {
+    const RECORDS: u64 = 100;
+    compare(
+        "exchange: 1 MiB records",
+        RECORDS,
+        EXCHANGE_ROUNDS,
+        vec![
+            Contestant::new("memcpy on one core", || memcpy(RECORDS, 1 << 20)),
+            Contestant::new("the limit: in on one core, out on the other", || limit_in_pieces(RECORDS, 1 << 20)),
+            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(RECORDS, 1 << 20)),
+        ],
+    );
+}
+
+fn channels() {
+    const RECORDS: u64 = 2_000_000;
+    compare(
+        "exchange: 64 B records over channels",
+        RECORDS,
+        ROUNDS,
+        vec![
+            Contestant::new("forebay: 16 channels in turn", || round_robin(RECORDS, 64, 16)),
+            Contestant::new("forebay: 1,000 channels in turn", || round_robin(RECORDS, 64, 1_000)),
+        ],
+    );
+}
+
+fn idle() {
+    const RECORDS: u64 = 2_000_000;
+    compare(
+        "exchange: 64 B records beside idle channels",
+        RECORDS,
+        EXCHANGE_ROUNDS,
+        vec![
+            Contestant::new("forebay: 10 channels", || beside_idle(RECORDS, 64, 0)),
+            Contestant::new("forebay: 10 channels beside 10,000 idle ones", || beside_idle(RECORDS, 64, 10_000)),
         ],
     );
 }

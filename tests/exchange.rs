@@ -409,3 +409,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn however_many_channels_are_flushed_often_each_is_read_at_once() {
+    for producers in [1, 2, 4, 5, 9] {
+        let (_pool, partitions, mut gates) = join(producers, 1, 2);
+        let mut writers: Vec<_> =
+            partitions.into_iter().map(|partition| RecordWriter::new(partition, Forward)).collect();
+        let mut reader = RecordReader::new(gates.remove(0), 1 << 10);
+        for round in 0..if cfg!(miri) { 8 } else { 200_usize } {
+            // All, then ever fewer: those that are left out go on being watched, with nothing to find.
+            let writing = producers - round % producers;
+            for writer in &mut writers[..writing] {
+                writer.emit(&(round as u64)).unwrap();
+                writer.flush();
+            }
+            let mut from = vec![0; producers];
+            while let Some(record) = reader.try_next().unwrap() {
+                assert_eq!(record.bytes(), (round as u64).to_be_bytes());
+                from[record.channel()] += 1;
+            }
+            assert!((0..producers).all(|channel| from[channel] == usize::from(channel < writing)), "{from:?}");
+        }
+    }
+}

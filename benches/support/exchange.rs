@@ -1,17 +1,20 @@
 //! One writer thread, one reader thread that adds up the first 8 bytes of each record: forebay and its peers.
 
 use std::{
+    hint::black_box,
     sync::{Mutex, mpsc},
     time::Duration,
 };
 
 use forebay::{
+    WaitStrategy,
     gate::RecordReader,
-    partition::{Forward, RecordWriter},
+    partition::{Forward, RecordWriter, RoundRobin},
+    pool::NetworkBufferPool,
     transport::in_process,
 };
 
-use super::{Ring, SEGMENT, local, timed_pair};
+use super::{Ring, SEGMENT, local, timed, timed_pair};
 
 fn first_number(record: &[u8]) -> u64 {
     u64::from_be_bytes(record[..8].try_into().expect("8 bytes"))
@@ -22,10 +25,11 @@ fn expected(records: u64) -> u64 {
     records * (records - 1) / 2
 }
 
+/// One writer, one reader, 16 segments. Both sides wait as the limit's do: they look, and yield.
 pub fn forebay(records: u64, payload: usize) -> Duration {
     let (mut partitions, mut gates) = in_process(vec![local(16)], 1);
     let mut writer = RecordWriter::new(partitions.remove(0), Forward);
-    let mut reader = RecordReader::new(gates.remove(0), SEGMENT);
+    let mut reader = RecordReader::new(gates.remove(0).with_wait_strategy(WaitStrategy::Yield), LONGEST);
     let mut record = vec![0; payload];
     timed_pair(
         || {
@@ -43,6 +47,90 @@ pub fn forebay(records: u64, payload: usize) -> Duration {
             assert_eq!(sum, expected(records));
         },
     )
+}
+
+/// Longest record of any table.
+const LONGEST: usize = 1 << 20;
+
+/// One writer that goes round `channels` channels, whose readers are one thread with a gate for each. Flink's form of the
+/// bench has one gate over all; that needs as many writers here, for a gate has a channel for each writer.
+pub fn round_robin(records: u64, payload: usize, channels: usize) -> Duration {
+    let (mut partitions, gates) = in_process(vec![local(2 * channels as u32)], channels);
+    let mut writer = RecordWriter::new(partitions.remove(0), RoundRobin::default());
+    let mut readers: Vec<_> = gates.into_iter().map(|gate| RecordReader::new(gate, LONGEST)).collect();
+    let mut record = vec![0; payload];
+    timed_pair(
+        || {
+            for n in 0..records {
+                record[..8].copy_from_slice(&n.to_be_bytes());
+                writer.emit(&record[..]).expect("a reader");
+            }
+            writer.close();
+        },
+        move || {
+            let (mut sum, mut open) = (0, channels);
+            while open > 0 {
+                open = 0;
+                for reader in &mut readers {
+                    while let Some(record) = reader.try_next().expect("a writer") {
+                        sum += first_number(record.bytes());
+                    }
+                    open += usize::from(!reader.is_ended());
+                }
+            }
+            assert_eq!(sum, expected(records));
+        },
+    )
+}
+
+/// Ten writers on one thread, which take turns record by record, and one reader of their channels and of `idle` others,
+/// whose writers exist and write nothing.
+pub fn beside_idle(records: u64, payload: usize, idle: usize) -> Duration {
+    const BUSY: usize = 10;
+    let network = NetworkBufferPool::builder().segments((16 * BUSY + idle) as u32).segment_size(SEGMENT);
+    let network = network.build().expect("memory");
+    let pool = |segments| network.local_pool("bench").required(segments).maximum(segments).build().expect("segments");
+    let pools = (0..BUSY + idle).map(|nth| pool(if nth < BUSY { 16 } else { 1 })).collect();
+    let (partitions, mut gates) = in_process(pools, 1);
+    let mut writers: Vec<_> = partitions.into_iter().map(|partition| RecordWriter::new(partition, Forward)).collect();
+    let waiting = writers.split_off(BUSY);
+    let mut reader = RecordReader::new(gates.remove(0).with_wait_strategy(WaitStrategy::Yield), LONGEST);
+    let mut record = vec![0; payload];
+    let took = timed_pair(
+        || {
+            for n in 0..records {
+                record[..8].copy_from_slice(&n.to_be_bytes());
+                writers[n as usize % BUSY].emit(&record[..]).expect("a reader");
+            }
+            writers.iter_mut().for_each(RecordWriter::flush);
+        },
+        || {
+            let mut sum = 0;
+            for _ in 0..records {
+                sum += first_number(reader.next().expect("a writer").expect("more").bytes());
+            }
+            assert_eq!(sum, expected(records));
+        },
+    );
+    drop(waiting);
+    took
+}
+
+/// What one core copies of the same working set: the record, 16 segments, the record in one piece again. Timed for one of
+/// the two copies, for in the exchange they are made beside each other.
+pub fn memcpy(records: u64, payload: usize) -> Duration {
+    const SEGMENTS: usize = 16 * SEGMENT;
+    let (record, mut segments, mut whole) = (vec![1_u8; payload], vec![0_u8; SEGMENTS], vec![0_u8; payload]);
+    let took = timed(|| {
+        for _ in 0..records {
+            for (piece, out) in record.chunks(SEGMENTS).zip(whole.chunks_mut(SEGMENTS)) {
+                segments[..piece.len()].copy_from_slice(black_box(piece));
+                out.copy_from_slice(black_box(&segments[..piece.len()]));
+            }
+            black_box(&mut whole);
+        }
+    });
+    took / 2
 }
 
 pub fn boxed(records: u64, payload: usize, scale: u64) -> Duration {
@@ -65,6 +153,39 @@ pub fn boxed(records: u64, payload: usize, scale: u64) -> Duration {
 
 /// Records that the limit's reader prefetches ahead, where it does.
 pub const AHEAD: usize = 8;
+
+/// The limit for records that span blocks: copied into blocks on one core, and out of them into one piece on the other.
+pub fn limit_in_pieces(records: u64, payload: usize) -> Duration {
+    const BLOCKS: usize = 16;
+    let blocks: Vec<Mutex<Box<[u8]>>> = (0..BLOCKS).map(|_| Mutex::new(vec![0; SEGMENT].into())).collect();
+    let (full, free) = (Ring::new(BLOCKS), Ring::new(BLOCKS));
+    (0..BLOCKS).for_each(|block| free.push(block));
+    let mut record = vec![0; payload];
+    timed_pair(
+        || {
+            for n in 0..records {
+                record[..8].copy_from_slice(&n.to_be_bytes());
+                for piece in record.chunks(SEGMENT) {
+                    let block = free.pop();
+                    blocks[block].lock().expect("ours")[..piece.len()].copy_from_slice(piece);
+                    full.push(block);
+                }
+            }
+        },
+        || {
+            let (mut sum, mut whole) = (0, vec![0; payload]);
+            for _ in 0..records {
+                for piece in whole.chunks_mut(SEGMENT) {
+                    let block = full.pop();
+                    piece.copy_from_slice(&blocks[block].lock().expect("ours")[..piece.len()]);
+                    free.push(block);
+                }
+                sum += first_number(&whole);
+            }
+            assert_eq!(sum, expected(records));
+        },
+    )
+}
 
 /// The program one would write by hand for just this bench: no pools, no channels, no events, no errors. Its reader
 /// prefetches the record `ahead` of the one at hand, of which it knows that it is as long; 0 means not at all.

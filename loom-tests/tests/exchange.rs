@@ -122,6 +122,53 @@ fn a_flush_behind_a_full_segment_is_not_overlooked() {
     });
 }
 
+/// A partition of one subpartition with a segment of 16 bytes, of which a record of no bytes is written and read twice,
+/// flushed each time: from now on the gate watches the channel.
+fn watched() -> (RecordWriter<Forward>, RecordReader) {
+    let pool = NetworkBufferPool::builder().segments(2).segment_size(16).build().unwrap();
+    let local = pool.local_pool("writer").required(2).maximum(2).build().unwrap();
+    let (mut partitions, mut gates) = in_process(vec![local], 1);
+    let mut writer = RecordWriter::new(partitions.remove(0), Forward);
+    let mut reader = RecordReader::new(gates.remove(0), 8);
+    for _ in 0..2 {
+        writer.emit(&b""[..]).unwrap();
+        writer.flush();
+        assert!(reader.try_next().unwrap().is_some());
+    }
+    (writer, reader)
+}
+
+/// A gate that watches a channel holds its token, so the writer announces nothing; before the gate sleeps, it gives the
+/// token up, and must not overlook a flush that came meanwhile (M4). Nothing follows.
+/// Mutants: the flush in `InputChannel::let_go`, letting go in `InputGate::poll_next`.
+#[test]
+fn a_flush_is_not_overlooked_by_who_watches() {
+    loom::model(|| {
+        let (mut writer, mut reader) = watched();
+        let writing = thread::spawn(move || {
+            writer.emit(&b""[..]).unwrap();
+            writer.flush();
+            writer
+        });
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"");
+        drop(writing.join().unwrap());
+    });
+}
+
+/// The same for a segment that is full. Mutant: `Receiver::has_whole` in `InputChannel::let_go`.
+#[test]
+fn a_full_segment_is_not_overlooked_by_who_watches() {
+    loom::model(|| {
+        let (mut writer, mut reader) = watched();
+        let writing = thread::spawn(move || {
+            writer.emit(&b"full"[..]).unwrap();
+            writer
+        });
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"full");
+        drop(writing.join().unwrap());
+    });
+}
+
 /// Two writers, one gate: each channel announces itself, neither is forgotten.
 #[test]
 fn two_channels_of_one_gate() {

@@ -3,7 +3,7 @@
 use std::{fmt, ptr::NonNull};
 
 use super::{data_type::DataType, exclusive::BufferMut, home, shared::Buffer, table::Header};
-use crate::sync::Ordering;
+use crate::{memory::prefetch, sync::Ordering};
 
 /// Set in `committed` when nothing more will be appended.
 const FINISHED: u32 = 1;
@@ -343,6 +343,12 @@ impl BufferConsumer {
         let len = committed - self.read;
         self.read = committed;
         Buffer::counted(self.header, start, len, DataType::DATA_BUFFER)
+    }
+
+    /// Asks for the bytes that come next.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(self.data.as_ptr().wrapping_add(self.read as usize));
     }
 
     /// Whether the builder has finished. Once true, it stays true. Wait-free.

@@ -81,7 +81,11 @@ impl Receiver {
     fn poll_for(&mut self, open: bool) -> Option<Item> {
         let queue = self.queue.as_mut()?;
         loop {
-            if let Entry::Data(consumer) = queue.front()?
+            let front = queue.front()?;
+            if let Entry::Data(consumer) = front {
+                consumer.prefetch(); // beside the length, rather than after it
+            }
+            if let Entry::Data(consumer) = front
                 && !consumer.is_finished()
             {
                 return if open { consumer.build().map(Item::Buffer) } else { None };
@@ -136,6 +140,22 @@ impl Receiver {
         // ORDERING C2 AcqRel: Acquire pairs with C1 of a writer that found QUEUED on, and so did not tell us: the second
         // look sees what it added. Release pairs with C1 of the writer that takes the token next, see there.
         self.shared.state.fetch_and(!(QUEUED | FLUSHED), Ordering::AcqRel) & FLUSHED != 0
+    }
+
+    /// As [`unqueue`](Self::unqueue), but keeps the token: takes note of the last flush only. Wait-free.
+    pub(crate) fn take_note(&self) -> bool {
+        // ORDERING C2 Acquire, as in `unqueue`. Not Release: the token stays here. (Not modelled: to find the mark here, and
+        // not in `unqueue`, takes a second channel that has something, and so a third thread.)
+        self.shared.state.fetch_and(!FLUSHED, Ordering::Acquire) & FLUSHED != 0
+    }
+
+    /// Whether [`poll_whole`](Self::poll_whole) has something to look at. Wait-free.
+    pub(crate) fn has_whole(&mut self) -> bool {
+        match self.queue.as_mut().and_then(Consumer::front) {
+            Some(Entry::Data(consumer)) => consumer.is_finished(),
+            Some(_) => true,
+            None => false,
+        }
     }
 
     /// Takes the token back after the second look found something; `false` if the writer was faster, and the channel is

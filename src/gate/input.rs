@@ -10,7 +10,7 @@ use super::in_flight::InFlight;
 use crate::{
     buffer::Buffer,
     channel::{Cause, CheckpointBarrier, Event},
-    lockfree::wait::{WaitStrategy, deadline_after, wait},
+    lockfree::wait::{WaitStrategy, deadline_after, wait_and_tell},
 };
 
 /// What a gate delivers.
@@ -170,8 +170,8 @@ fn next_until<I: Input>(input: &mut I, deadline: Option<Instant>) -> Option<Next
     if let Some(found) = look(input) {
         return Some(found);
     }
-    input.waits(true);
-    let found = wait(input.wait_strategy(), deadline, input, look, Input::poll_next);
+    let found =
+        wait_and_tell(input.wait_strategy(), deadline, input, |input| input.waits(true), look, Input::poll_next);
     input.waits(false);
     found
 }

@@ -17,6 +17,9 @@ use crate::{
     sync::Arc,
 };
 
+/// Channels that are watched at most.
+const WATCHED: usize = 4;
+
 /// The channels of one reading task, as one sequence of buffers and events.
 ///
 /// Fair: channels that have something take turns, one buffer each. The cost of a buffer does not depend on the number
@@ -58,6 +61,9 @@ pub struct InputGate {
     channels: Vec<InputChannel>,
     /// Channels whose token we have, in turn.
     ready: VecDeque<u32>,
+    /// Channels whose token we have, though they have nothing: their writers flush often, so whoever looks for more looks
+    /// there too, rather than at the inbox alone. At most [`WATCHED`], and none while the gate sleeps.
+    watched: Vec<u32>,
     /// Channels with a priority event, in turn, one for each.
     priority: VecDeque<u32>,
     /// Channels that have not ended.
@@ -83,6 +89,7 @@ impl InputGate {
             signal,
             channels: receivers.into_iter().map(InputChannel::new).collect(),
             ready: VecDeque::with_capacity(open),
+            watched: Vec::with_capacity(WATCHED),
             priority: VecDeque::new(),
             open,
             producing: open,
@@ -149,13 +156,17 @@ impl InputGate {
         if self.owed.is_some() {
             self.pay();
         }
+        self.collect();
+        if !self.ready.is_empty() {
+            self.ready.extend(self.watched.drain(..)); // others have something: in turn
+        }
         loop {
             self.collect();
             if let Some(found) = self.next_priority() {
                 self.idle.end();
                 return Ok(Some(found));
             }
-            let Some(index) = self.ready.pop_front() else { return Ok(None) };
+            let Some(index) = self.ready.pop_front() else { return self.look_at_watched() };
             let channel = &mut self.channels[index as usize];
             if channel.ended {
                 continue;
@@ -175,13 +186,67 @@ impl InputGate {
                     self.ready.push_back(index);
                     item
                 }
+                Polled::Watch(item) => {
+                    self.watch(index);
+                    let Some(item) = item else { continue };
+                    item
+                }
             };
-            self.idle.end();
-            let channel = index as usize;
-            return match item {
-                Item::Buffer(buffer) => Ok(Some((channel, BufferOrEvent::Buffer(buffer)))),
-                Item::Event(event) => self.deliver(channel, event),
-            };
+            return self.found(index, item);
+        }
+    }
+
+    /// Looks where the next flush will be, without a word from its writer.
+    fn look_at_watched(&mut self) -> Next {
+        for _ in 0..self.watched.len() {
+            let index = self.watched.remove(0);
+            let channel = &mut self.channels[index as usize];
+            if channel.ended {
+                continue;
+            }
+            if channel.consumption != Consumption::On {
+                channel.consumption = Consumption::Held;
+                continue;
+            }
+            match channel.poll_watched() {
+                None => self.watched.push(index),
+                Some((item, stays)) => {
+                    if stays {
+                        self.watched.push(index);
+                    } else {
+                        self.ready.push_back(index);
+                    }
+                    return self.found(index, item);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Watches a channel whose token we have, in place of the one that is watched longest if they are too many.
+    fn watch(&mut self, index: u32) {
+        if self.watched.len() == WATCHED {
+            let oldest = self.watched.remove(0);
+            self.let_go(oldest);
+        }
+        self.watched.push(index);
+    }
+
+    /// Gives up the token of a channel that is watched no more.
+    fn let_go(&mut self, index: u32) {
+        if !self.channels[index as usize].let_go() {
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Delivers what channel `index` had.
+    #[inline]
+    fn found(&mut self, index: u32, item: Item) -> Next {
+        self.idle.end();
+        let channel = index as usize;
+        match item {
+            Item::Buffer(buffer) => Ok(Some((channel, BufferOrEvent::Buffer(buffer)))),
+            Item::Event(event) => self.deliver(channel, event),
         }
     }
 
@@ -271,6 +336,12 @@ impl InputGate {
                 Ok(None) if self.is_ended() => return Poll::Ready(Ok(None)),
                 Ok(None) => {}
                 found => return Poll::Ready(found),
+            }
+            while let Some(index) = self.watched.pop() {
+                self.let_go(index);
+            }
+            if !self.ready.is_empty() {
+                continue;
             }
             // No channel is ready, so the inbox is the only place where something can arrive (M4).
             if self.signal.park(context.waker()) {

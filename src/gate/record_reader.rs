@@ -327,7 +327,7 @@ impl<G: Input> RecordReader<G> {
         let current = self.current.as_mut().filter(|current| current.between_records)?;
         let place = whole_record(&current.buffer, current.at, self.max_record)?;
         current.at = place.end;
-        prefetch(&current.buffer, place.end + AHEAD * (LENGTH_BYTES + place.len()));
+        prefetch(current.buffer.as_ptr().wrapping_add(place.end + AHEAD * (LENGTH_BYTES + place.len())));
         Some(place)
     }
 

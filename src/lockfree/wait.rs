@@ -85,49 +85,61 @@ pub(crate) fn wait<S: ?Sized, T>(
     strategy: WaitStrategy,
     deadline: Option<Instant>,
     on: &mut S,
+    look: impl FnMut(&mut S) -> Option<T>,
+    poll: impl FnMut(&mut S, &mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    wait_and_tell(strategy, deadline, on, |_| {}, look, poll)
+}
+
+/// As [`wait`]; `begin` is called once if the first [`LOOKS`] find nothing, to take the time: to ask the clock for the
+/// length of a wait that is over in a moment would take as long as the wait. Blocking.
+pub(crate) fn wait_and_tell<S: ?Sized, T>(
+    strategy: WaitStrategy,
+    deadline: Option<Instant>,
+    on: &mut S,
+    begin: impl FnOnce(&mut S),
     mut look: impl FnMut(&mut S) -> Option<T>,
     mut poll: impl FnMut(&mut S, &mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
-    match strategy {
-        _ if cfg!(forebay_loom) => {}
-        WaitStrategy::Park => {}
-        WaitStrategy::Spin => return look_until(deadline, LOOKS, std::hint::spin_loop, || look(on)),
-        WaitStrategy::Yield => return look_until(deadline, 1, std::thread::yield_now, || look(on)),
-        WaitStrategy::SpinThenPark if cfg!(miri) => {} // slow, and no other core
-        WaitStrategy::SpinThenPark => {
-            let found = look_until(deadline_after(SPIN), LOOKS, std::hint::spin_loop, || look(on)).or_else(|| {
-                let after_yield = |_| {
-                    std::thread::yield_now();
-                    look(on)
-                };
-                (0..YIELDS).find_map(after_yield)
-            });
-            if found.is_some() {
-                return found;
+    let spins = match strategy {
+        WaitStrategy::Park => false,
+        WaitStrategy::SpinThenPark => !cfg!(any(forebay_loom, miri)), // Miri is slow, and has no other core
+        WaitStrategy::Spin | WaitStrategy::Yield => !cfg!(forebay_loom),
+    };
+    if spins {
+        let pause = if strategy == WaitStrategy::Yield { std::thread::yield_now } else { std::hint::spin_loop };
+        if let Some(value) = looks(LOOKS, pause, || look(on)) {
+            return Some(value);
+        }
+        begin(on);
+        let until = if strategy == WaitStrategy::SpinThenPark { deadline_after(SPIN) } else { deadline };
+        while until.is_none_or(|until| Instant::now() < until) {
+            if let Some(value) = looks(LOOKS, pause, || look(on)) {
+                return Some(value);
             }
         }
+        if strategy != WaitStrategy::SpinThenPark {
+            return None;
+        }
+        if let Some(value) = looks(YIELDS, std::thread::yield_now, || look(on)) {
+            return Some(value);
+        }
+    } else {
+        begin(on);
     }
     block_on(deadline, |context| poll(on, context))
 }
 
-/// Looks until there is something, `pause`s between looks, and asks the clock each time after `looks` of them.
-fn look_until<T>(
-    deadline: Option<Instant>,
-    looks: u32,
-    pause: impl Fn(),
-    mut look: impl FnMut() -> Option<T>,
-) -> Option<T> {
-    loop {
-        for _ in 0..looks {
-            pause();
-            if let Some(value) = look() {
-                return Some(value);
-            }
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return None;
+/// Looks up to `times` times, each after a pause.
+#[inline]
+fn looks<T>(times: u32, pause: fn(), mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..times {
+        pause();
+        if let Some(value) = look() {
+            return Some(value);
         }
     }
+    None
 }
 
 /// The moment `timeout` from now; `None` (no limit) when that is beyond what the clock can say.

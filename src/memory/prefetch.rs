@@ -1,10 +1,9 @@
 //! A hint that bytes will be read soon.
 
-/// Asks for the cache line that holds the byte `at` bytes behind the start of `bytes`, whether that lies in them or not.
-/// Wait-free; changes nothing but what is in the cache, and does nothing where there is no such hint.
+/// Asks for the cache line at `address`, whatever there is. Wait-free; changes nothing but what is in the cache, and does
+/// nothing where there is no such hint.
 #[inline]
-pub(crate) fn prefetch(bytes: &[u8], at: usize) {
-    let address = bytes.as_ptr().wrapping_add(at);
+pub(crate) fn prefetch(address: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
