@@ -255,7 +255,7 @@ impl Model {
             }
             BufferOrEvent::Checkpoint(event) => self.checkpoint(&event),
             BufferOrEvent::Event(Event::CheckpointBarrier(barrier)) => {
-                self.event(channel, Expected::Barrier(barrier.id))
+                self.event(channel, Expected::Barrier(barrier.id));
             }
             BufferOrEvent::Event(Event::EndOfPartition) => self.event(channel, Expected::End),
             BufferOrEvent::Event(_) => self.event(channel, Expected::Marker),
