@@ -60,7 +60,7 @@ fn credit_comes_to_a_channel_that_rests_or_is_idle() {
 }
 
 /// 3 threads, 1 place: a channel is given up while its writer announces it; the next gets its place no sooner than the
-/// announcement has turned up, and is not lost among them. Mutants: N3.
+/// announcement has turned up, and is not lost among them. No mutant: a place that is freed too early survives it.
 #[test]
 fn a_place_is_used_again_once_its_index_has_turned_up() {
     loom::model(|| {
