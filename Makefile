@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check fmt clippy doc test loom mutants fuzz-smoke bench bench-build interop miri tsan deep cargo-fuzz
+.PHONY: help check fmt clippy doc test loom mutants stall fuzz-smoke bench bench-build interop miri tsan deep cargo-fuzz
 
 # Set on the command line or in the environment.
 export LOOM_MAX_PREEMPTIONS ?= 2
@@ -18,11 +18,12 @@ FEATURES := $(shell sed -n '/^\[features\]/,/^\[[^f]/s/^\([a-z0-9_-]*\) *=.*/\1/
 FUZZ := $(shell cargo +nightly --version >/dev/null 2>&1 && echo cargo +nightly || echo RUSTC_BOOTSTRAP=1 cargo) fuzz
 IN_LOOM := RUSTFLAGS="--cfg forebay_loom"
 LOOM_TESTS := --manifest-path loom-tests/Cargo.toml
+POOL_BENCHES := --manifest-path benches/pools/Cargo.toml
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-check: fmt clippy doc ## Format, lints (every feature alone and all; the loom build; loom-tests; fuzz), docs
+check: fmt clippy doc ## Format, lints (every feature alone and all; the loom build; loom-tests; fuzz; benches/pools), docs
 	@echo "check: all clean"
 
 fmt:
@@ -30,6 +31,7 @@ fmt:
 	cargo fmt --check -p flink-interop
 	cargo fmt --check $(LOOM_TESTS)
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo fmt --check $(POOL_BENCHES)
 
 clippy:
 	cargo clippy --all-targets --all-features -- -D warnings
@@ -42,7 +44,9 @@ clippy:
 	# Only here does std's atomic in the library mean one that loom can't see (clippy.toml).
 	$(IN_LOOM) cargo clippy --lib --target-dir $(TARGET)/loom -- -D clippy::disallowed_types
 	$(IN_LOOM) cargo clippy $(LOOM_TESTS) --all-targets --no-deps --target-dir $(TARGET)/loom -- -D warnings
+	RUSTFLAGS="--cfg forebay_stall" cargo clippy --lib --test stall --target-dir $(TARGET)/stall -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --no-deps --target-dir $(TARGET)/fuzz-check -- -D warnings
+	cargo clippy $(POOL_BENCHES) --all-targets --no-deps --target-dir $(TARGET)/pool-benches -- -D warnings
 
 doc: ## Build the docs, private items too, with warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --lib --no-deps --all-features --document-private-items
@@ -57,6 +61,9 @@ loom: ## Model-check the lock-free code (LOOM_MAX_PREEMPTIONS=2, FILTER=model)
 mutants: ## Weaken each labelled ordering in a copy; its model must fail (FILTER=label|file|test)
 	$(IN_LOOM) cargo test $(LOOM_TESTS) --release --target-dir $(TARGET)/loom --bin mutants
 	cargo run --quiet $(LOOM_TESTS) --target-dir $(TARGET)/mutants --bin mutants -- $(FILTER)
+
+stall: ## Stop a thread at each of its steps: who must not wait for it goes on (FILTER=test)
+	RUSTFLAGS="--cfg forebay_stall" cargo test --test stall --target-dir $(TARGET)/stall -- $(FILTER)
 
 fuzz-smoke: cargo-fuzz ## Fuzz each target for FUZZ_SECONDS=10, from its seeds
 	@targets=$$(cargo fuzz list --fuzz-dir fuzz); [ -n "$$targets" ] || { echo "fuzz/ has no target"; exit 1; }; \
@@ -74,9 +81,11 @@ cargo-fuzz:
 
 bench: ## Run the benches (FILTER=name)
 	cargo bench --all-features --bench '*' -- $(FILTER)
+	cargo bench $(POOL_BENCHES) --target-dir $(TARGET)/pool-benches -- $(FILTER)
 
 bench-build: ## Build the benches, and run none
 	cargo bench --all-features --bench '*' --no-run
+	cargo bench $(POOL_BENCHES) --target-dir $(TARGET)/pool-benches --no-run
 
 interop: ## Exchange with a real Flink in both directions, and compare (FILTER=part of a case's name)
 	cargo run --release -p flink-interop -- check "$(FILTER)"
@@ -91,7 +100,7 @@ miri: ## The library, its pools and its exchange under Miri: undefined behaviour
 	@$(call nightly,miri rust-src)
 	cargo +nightly miri setup
 	MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-strict-provenance" PROPTEST_CASES=8 \
-	  cargo +nightly miri test --lib --test buffer --test pool --test exchange --test wakers --target-dir $(TARGET)/miri -- $(FILTER)
+	  cargo +nightly miri test --lib --test buffer --test pool --test pool_limits --test pool_network --test pool_stress --test exchange --test wakers --target-dir $(TARGET)/miri -- $(FILTER)
 
 # ThreadSanitizer's runtime makes mlock do nothing, so the one test that it is refused can not hold.
 tsan: ## Unit tests and tests/ under ThreadSanitizer, std included

@@ -1,32 +1,24 @@
-//! How forebay compares, in one run: `cargo bench --bench ratios`, or `make bench FILTER=ratios`.
+//! How the exchange compares, in one run: `cargo bench --bench ratios`, or `make bench FILTER=ratios`. The pools have a bench
+//! of their own, in `benches/pools/`.
 //!
 //! Contestants take turns, round by round, so that what else the machine does hits all of them; the figure is the median
 //! of the ratios of neighbouring rounds, with quartiles. Smaller is faster. An argument keeps only the tables whose title
 //! contains it.
 //!
-//! * *pool*: one segment taken and given back. Peers: crossbeam's `ArrayQueue` of ids, `Mutex<Vec>` of ids.
 //! * *exchange*: one writer thread, one reader thread that adds up the first 8 bytes of each record. Peers: *the limit*, a
 //!   hand-written program for just this (length-prefixed records into pooled blocks, blocks over a ring of one producer and
 //!   one consumer, no other feature), and `std::sync::mpsc` with a boxed slice for each record.
-#![allow(missing_docs, unreachable_pub, clippy::cast_precision_loss)]
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::cast_precision_loss)]
 
 #[path = "support/mod.rs"]
 mod support;
 
-use std::{
-    hint::black_box,
-    sync::{Arc, Mutex},
-};
-
-use crossbeam_queue::ArrayQueue;
-use forebay::buffer::{Buffer, BufferMut};
 use support::{
-    Contestant, Ring, SEGMENT, compare, compare_to_best_of,
+    Contestant, SEGMENT, compare_to_best_of,
     exchange::{AHEAD, boxed, forebay, limit},
-    latency, local, timed, timed_pair,
+    latency,
 };
 
-const ROUNDS: usize = 15;
 /// Of the exchange: short rounds and many, for a round in which something else ran says nothing.
 const EXCHANGE_ROUNDS: usize = 31;
 
@@ -39,18 +31,6 @@ fn main() {
         env!("CARGO_PKG_VERSION"),
         std::thread::available_parallelism().map_or(0, usize::from)
     );
-    if wanted("pool: one in flight") {
-        one_in_flight();
-    }
-    if wanted("pool: 64 in flight") {
-        many_in_flight();
-    }
-    if wanted("pool: handed to another thread, given back there") {
-        hand_off();
-    }
-    if wanted("buffer: clone and drop") {
-        clone_and_drop();
-    }
     for payload in [8, 64, 256, 1024, SEGMENT - 8] {
         let title = format!("exchange: {payload} B records");
         if wanted(&title) {
@@ -60,154 +40,6 @@ fn main() {
     if wanted("ping-pong") {
         latency::ping_pong();
     }
-}
-
-fn ids(count: u32) -> ArrayQueue<u32> {
-    let queue = ArrayQueue::new(count as usize);
-    (0..count).for_each(|id| queue.push(id).expect("room"));
-    queue
-}
-
-fn one_in_flight() {
-    const OPERATIONS: u64 = 500_000;
-    let (mut recycled, mut dropped) = (local(64), local(64));
-    let queue = ids(64);
-    let stack = Mutex::new((0..64).collect::<Vec<u32>>());
-    compare(
-        "pool: one in flight",
-        OPERATIONS,
-        ROUNDS,
-        vec![
-            Contestant::new("ArrayQueue: pop, push", || {
-                timed(|| (0..OPERATIONS).for_each(|_| queue.push(black_box(queue.pop().expect("full"))).expect("room")))
-            }),
-            Contestant::new("Mutex<Vec>: pop, push", || {
-                timed(|| {
-                    for _ in 0..OPERATIONS {
-                        let id = stack.lock().expect("sound").pop().expect("full");
-                        stack.lock().expect("sound").push(black_box(id));
-                    }
-                })
-            }),
-            Contestant::new("forebay: try_request, recycle by the owner", || {
-                timed(|| {
-                    for _ in 0..OPERATIONS {
-                        let buffer = black_box(recycled.try_request().expect("free"));
-                        recycled.recycle(buffer);
-                    }
-                })
-            }),
-            Contestant::new("forebay: try_request, drop", || {
-                timed(|| (0..OPERATIONS).for_each(|_| drop(black_box(dropped.try_request().expect("free")))))
-            }),
-        ],
-    );
-}
-
-fn many_in_flight() {
-    const BATCH: usize = 64;
-    const OPERATIONS: u64 = 64 * 8_000;
-    let mut pool = local(2 * BATCH as u32);
-    let queue = ids(2 * BATCH as u32);
-    let mut bulk = local(2 * BATCH as u32);
-    let mut taken = Vec::<BufferMut>::with_capacity(BATCH);
-    let (mut held, mut held_ids) = (Vec::<BufferMut>::with_capacity(BATCH), Vec::with_capacity(BATCH));
-    compare(
-        "pool: 64 in flight",
-        OPERATIONS,
-        ROUNDS,
-        vec![
-            Contestant::new("ArrayQueue: pop 64, push 64", || {
-                timed(|| {
-                    for _ in 0..OPERATIONS / BATCH as u64 {
-                        held_ids.extend((0..BATCH).map(|_| queue.pop().expect("full")));
-                        held_ids.drain(..).for_each(|id| queue.push(id).expect("room"));
-                    }
-                })
-            }),
-            Contestant::new("forebay: try_request 64, recycle 64", || {
-                timed(|| {
-                    for _ in 0..OPERATIONS / BATCH as u64 {
-                        held.extend((0..BATCH).map(|_| pool.try_request().expect("free")));
-                        held.drain(..).for_each(|buffer| pool.recycle(buffer));
-                    }
-                })
-            }),
-            Contestant::new("forebay: try_request_many, recycle_many", || {
-                timed(|| {
-                    for _ in 0..OPERATIONS / BATCH as u64 {
-                        bulk.try_request_many(BATCH as u32, &mut taken).expect("free");
-                        black_box(&mut taken);
-                        bulk.recycle_many(&mut taken);
-                    }
-                })
-            }),
-        ],
-    );
-}
-
-fn hand_off() {
-    const OPERATIONS: u64 = 200_000;
-    let queue = ids(64);
-    let mut pool = local(64);
-    compare(
-        "pool: handed to another thread, given back there",
-        OPERATIONS,
-        ROUNDS,
-        vec![
-            Contestant::new("ArrayQueue: pop here, push there", || {
-                let ring = Ring::new(64);
-                timed_pair(
-                    || {
-                        for _ in 0..OPERATIONS {
-                            ring.push(loop {
-                                match queue.pop() {
-                                    Some(id) => break id,
-                                    None => std::hint::spin_loop(),
-                                }
-                            });
-                        }
-                    },
-                    || (0..OPERATIONS).for_each(|_| queue.push(ring.pop()).expect("room")),
-                )
-            }),
-            Contestant::new("forebay: try_request here, drop there", || {
-                let ring = Ring::new(64);
-                timed_pair(
-                    || {
-                        for _ in 0..OPERATIONS {
-                            let buffer = loop {
-                                match pool.try_request() {
-                                    Ok(buffer) => break buffer,
-                                    Err(_) => std::hint::spin_loop(),
-                                }
-                            };
-                            ring.push(buffer);
-                        }
-                    },
-                    || (0..OPERATIONS).for_each(|_| drop(ring.pop())),
-                )
-            }),
-        ],
-    );
-}
-
-fn clone_and_drop() {
-    const OPERATIONS: u64 = 500_000;
-    let mut pool = local(1);
-    let buffer: Buffer = pool.try_request().expect("free").into();
-    let arc = Arc::new([0_u8; 64]);
-    compare(
-        "buffer: clone and drop",
-        OPERATIONS,
-        ROUNDS,
-        vec![
-            Contestant::new("Arc", || timed(|| (0..OPERATIONS).for_each(|_| drop(black_box(Arc::clone(&arc)))))),
-            Contestant::new("forebay: Buffer", || {
-                timed(|| (0..OPERATIONS).for_each(|_| drop(black_box(buffer.clone()))))
-            }),
-        ],
-    );
 }
 
 fn exchange(title: &str, payload: usize) {

@@ -57,7 +57,7 @@
 //! | 4 | [`gate`] | the receiving side: [`InputGate`](gate::InputGate), [`RecordReader`](gate::RecordReader) |
 //! | 4 | [`partition`] | the sending side: [`RecordWriter`](partition::RecordWriter), selectors, flushing |
 //! | 4 | [`Event`], [`CheckpointBarrier`], [`Cause`] | what travels between records: ends, barriers, failures, your own |
-//! | 3 | [`record`] | values as bytes, and records out of a sequence of buffers |
+//! | 3 | [`record`] | values and stream elements as bytes, and records out of a sequence of buffers |
 //! | 2 | [`pool`] | [`NetworkBufferPool`](pool::NetworkBufferPool), [`LocalBufferPool`](pool::LocalBufferPool), quotas |
 //! | 2 | [`credit`] | how many buffers a sender may send, in counters that only grow |
 //! | 1 | [`buffer`] | who may touch which byte of a segment, and when |
@@ -92,6 +92,9 @@ pub mod partition;
 pub mod pool;
 pub mod record;
 mod sync;
+#[cfg(forebay_stall)]
+#[doc(hidden)]
+pub use sync::stepped as stall;
 pub mod transport;
 pub mod wire;
 

@@ -101,7 +101,7 @@ impl Lanes {
     /// Whether it was pushed.
     #[must_use]
     pub fn push(&self, index: u32) -> bool {
-        self.0.push(index)
+        self.0.push(index) || self.0.push_claiming(index)
     }
 
     /// Everything that was pushed.

@@ -1,6 +1,7 @@
 //! The only door to atomics, cells, locks and thread parking: std's in a normal build, loom's under `--cfg forebay_loom`.
 //!
 //! Everything above takes its atomics from here, so the loom models in `loom-tests/` run the very code that ships.
+//! Under `--cfg forebay_stall` they are std's with a step before each access, at which `tests/stall.rs` stops a thread.
 //! The cfg is our own: a global `--cfg loom` would also switch dependencies into their loom modes.
 #![forbid(unsafe_code)]
 
@@ -19,14 +20,28 @@ pub(crate) use self::parking::{Thread, current};
 #[cfg(not(forebay_loom))]
 pub(crate) use self::real::*;
 
+/// Under `--cfg forebay_stall`: see there.
+#[cfg(all(forebay_stall, not(forebay_loom)))]
+pub mod stepped;
+
 #[cfg(not(forebay_loom))]
 mod real {
     pub(crate) use std::{
+        sync::Arc,
+        thread::{Thread, current},
+    };
+    #[cfg(not(forebay_stall))]
+    pub(crate) use std::{
         sync::{
-            Arc, Mutex, MutexGuard,
+            Mutex, MutexGuard,
             atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
         },
-        thread::{Thread, current, yield_now},
+        thread::yield_now,
+    };
+
+    #[cfg(forebay_stall)]
+    pub(crate) use super::stepped::{
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence, yield_now,
     };
 
     /// std's cell with loom's closure interface: no pointer outlives the access that loom checks.
@@ -59,6 +74,8 @@ pub(crate) fn park_until(deadline: Option<std::time::Instant>) {
         let _ = deadline;
         parking::park();
     }
+    #[cfg(all(forebay_stall, not(forebay_loom)))]
+    stepped::before_park();
     #[cfg(not(forebay_loom))]
     match deadline {
         None => std::thread::park(),

@@ -210,3 +210,27 @@ fn a_blocked_channel_is_left_alone_but_for_priority_events() {
     writers[0].flush();
     assert!(matches!(gate.try_next().unwrap(), Some((0, BufferOrEvent::Buffer(_)))));
 }
+
+#[test]
+fn a_writer_can_have_what_its_event_overtakes() {
+    let (pool, partition, mut gates) = join(2, 6);
+    let mut writer = RecordWriter::new(partition, RoundRobin::default());
+    ["a1", "b1"].into_iter().for_each(|text| writer.emit(text).unwrap());
+    let mut overtaken = writer.broadcast_priority_event_and_capture(CheckpointBarrier::unaligned(1).into()).unwrap();
+    writer.emit("a2").unwrap();
+    assert!(overtaken.try_buffers().is_none(), "no reader has come to it");
+    let gone = gates.pop().unwrap();
+    let mut gate = gates.pop().unwrap();
+    assert!(priority(&mut gate).1.is_empty(), "they are the writer's");
+    assert!(overtaken.try_buffers().is_none(), "one has");
+    assert_eq!(&buffer(&mut gate)[4..], b"a1", "they are delivered all the same");
+    drop(gone);
+    let buffers = overtaken.buffers();
+    assert_eq!(buffers.iter().map(|(to, buffer)| (*to, &buffer[4..])).collect::<Vec<_>>(), [(0, &b"a1"[..])]);
+    assert!(writer.alignment_timed_out_and_capture(1).is_none());
+    let late = writer.broadcast_priority_event_and_capture(CheckpointBarrier::unaligned(2).into()).unwrap();
+    drop(gate);
+    assert!(late.buffers().is_empty(), "readers that are gone have nothing in flight");
+    drop((writer, buffers));
+    assert_eq!(pool.in_use(), 0);
+}

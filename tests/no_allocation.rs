@@ -75,12 +75,12 @@ fn exchange<S: ChannelSelector<[u8]>>(selector: S) {
         }
         (written, read)
     };
-    let (written, read) = pass(6_000);
+    let (written, read) = pass(2_400);
     assert!(read >= written && read > 0, "the warm-up went through");
     let count = allocations(|| {
-        pass(3_000);
+        pass(1_200);
     });
-    assert_eq!(count, 0, "allocations for 3,000 records, {}", std::any::type_name::<S>());
+    assert_eq!(count, 0, "allocations for 1,200 records, {}", std::any::type_name::<S>());
 }
 
 /// As [`exchange`], of stream elements from two writers: what is between the records goes to all, and is merged.
@@ -123,12 +123,12 @@ fn stream<'a, S: ChannelSelector<(u64, StringValue<'a>)> + Clone>(selector: &S, 
         }
         (sum, watermarks)
     };
-    let (sum, watermarks) = pass(6_000);
+    let (sum, watermarks) = pass(2_400);
     assert!(sum >= 600 && watermarks >= 600, "the warm-up went through: {sum}, {watermarks}");
     let count = allocations(|| {
-        pass(3_000);
+        pass(1_200);
     });
-    assert_eq!(count, 0, "allocations for 3,000 records, {}", std::any::type_name::<S>());
+    assert_eq!(count, 0, "allocations for 1,200 records, {}", std::any::type_name::<S>());
 }
 
 #[test]

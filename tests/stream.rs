@@ -212,6 +212,49 @@ fn watermarks_of_several_subpartitions_in_a_channel_are_merged() {
 }
 
 #[test]
+fn no_record_comes_behind_the_merged_watermark() {
+    const WRITERS: usize = 3;
+    let count = 2_000;
+    let (partitions, mut gates) = join(WRITERS, 1, 2);
+    let writers: Vec<_> = partitions
+        .into_iter()
+        .enumerate()
+        .map(|(number, partition)| {
+            std::thread::spawn(move || {
+                let mut writer = StreamWriter::new(partition, Forward);
+                for n in 0..count {
+                    let timestamp = n * (number as i64 + 1); // each at a pace of its own
+                    writer.emit_at(timestamp, &timestamp).unwrap();
+                    if n % 7 == 0 {
+                        writer.emit_watermark(Watermark::new(timestamp)).unwrap();
+                    }
+                }
+                writer.emit_watermark(Watermark::MAX).unwrap();
+                writer.close();
+            })
+        })
+        .collect();
+    let mut reader = reader(gates.remove(0));
+    let (mut watermark, mut records) = (i64::MIN, 0);
+    while let Some(item) = reader.next().unwrap() {
+        match item {
+            StreamItem::Record { record, .. } => {
+                assert_eq!(record.timestamp, Some(record.deserialize::<i64>().unwrap()));
+                assert!(record.timestamp > Some(watermark), "{record:?} behind {watermark}");
+                records += 1;
+            }
+            StreamItem::Watermark(merged) => {
+                assert!(merged.timestamp > watermark, "it only grows");
+                watermark = merged.timestamp;
+            }
+            _ => {}
+        }
+    }
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    assert_eq!((records, watermark), (WRITERS as i64 * count, i64::MAX));
+}
+
+#[test]
 fn a_reader_that_is_behind_gets_less() {
     let (mut partitions, mut gates) = join(1, 2, 16);
     let mut writer = RecordWriter::new(partitions.remove(0), LeastLoaded::new(NonZeroUsize::new(2).unwrap()));

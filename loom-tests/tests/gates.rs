@@ -124,6 +124,24 @@ fn a_priority_event_wakes_a_gate_that_blocks_the_channel() {
     });
 }
 
+/// 2 threads: a writer that waits for what its event overtakes is woken when the reader has come to it (M4).
+/// Mutant: the wake in `Ticket::drop`.
+#[test]
+fn a_writer_is_told_what_its_event_overtakes() {
+    loom::model(|| {
+        let (_pool, mut writers, mut gate) = join(1, 1);
+        let mut writer = writers.remove(0);
+        writer.emit(&b""[..]).unwrap();
+        let overtaken = writer.broadcast_priority_event_and_capture(custom(1)).unwrap();
+        let reading = thread::spawn(move || {
+            assert!(matches!(gate.try_next().unwrap(), Some((0, BufferOrEvent::Priority { .. }))));
+            gate
+        });
+        assert_eq!(overtaken.buffers().len(), 1);
+        drop(reading.join().unwrap());
+    });
+}
+
 /// 2 threads: the gate goes away while the writer sends an event that overtakes: no segment stays behind, and the writer
 /// hears of it at the latest when it sends the next.
 #[test]

@@ -62,7 +62,7 @@ fn a_pool_shrinks_while_a_segment_comes_home() {
 }
 
 /// What was lent before a pool became smaller comes home on two threads: the first is surplus, the last the pool's own, and
-/// the pool finds it, as it was left (M1, M5). Mutants: T1, T2.
+/// the pool finds it, as it was left (M1, M5). Mutants: E1, E2.
 #[test]
 fn what_is_late_and_back_is_found() {
     loom::model(|| {

@@ -141,23 +141,26 @@ impl Home {
     }
 
     /// Brings an own segment home: lock-free. No handle to it is left, and the calling thread dropped the last one.
+    #[inline]
     fn bring(home: NonNull<Self>, segment: FreeSegment) {
         // SAFETY: L1, we have a segment to bring back, so the home is not freed before our last touch.
         let this = unsafe { home.as_ref() };
         this.touched();
         let index = segment.into_index();
         this.table.is_back(index);
-        if this.lanes.push(index) {
-            return; // the last touch
-        }
-        Self::bring_by_inbox(home, index);
+        if !this.lanes.push(index) {
+            Self::bring_without_lane(home, index);
+        } // else that was the last touch
     }
 
-    /// The same where no lane is to be had.
+    /// The same where the calling thread has no lane, or can not use it now.
     #[inline(never)]
-    fn bring_by_inbox(home: NonNull<Self>, index: u32) {
+    fn bring_without_lane(home: NonNull<Self>, index: u32) {
         // SAFETY: L1, as in `bring`.
         let this = unsafe { home.as_ref() };
+        if this.lanes.push_claiming(index) {
+            return; // the last touch
+        }
         let link = this.table.link(index);
         match this.inbox.push_quietly(link, index) {
             Ok(()) => {} // the last touch
@@ -239,6 +242,13 @@ pub(super) fn release(header: NonNull<Header>) {
     release_last(header);
 }
 
+/// The same, out of the way of who gives back on the owner's side.
+#[cold]
+#[inline(never)]
+pub(super) fn release_elsewhere(header: NonNull<Header>) {
+    release(header);
+}
+
 /// Brings the segment of the last handle home.
 #[inline]
 fn release_last(header: NonNull<Header>) {
@@ -248,9 +258,8 @@ fn release_last(header: NonNull<Header>) {
         (header.lent_by(), header.index())
     };
     let segment = SegmentTable::free(index);
-    if lent_by.terms() == Terms::OWN {
-        Home::bring(lent_by.home(), segment);
-    } else {
-        Home::bring_on_terms(lent_by.home(), segment, lent_by.terms());
+    match lent_by.home_of_own() {
+        Some(home) => Home::bring(home, segment),
+        None => Home::bring_on_terms(lent_by.home(), segment, lent_by.terms()),
     }
 }

@@ -1,8 +1,9 @@
 //! Which line of the source took each segment that is out: with the feature `leaks` alone.
 //!
 //! A lock for each segment, taken when it is lent and when it comes back. Not for production.
+#![allow(clippy::disallowed_types, reason = "a name is immutable: loom has nothing to see in its `Arc`")]
 
-use std::{collections::BTreeMap, fmt, panic::Location};
+use std::{collections::BTreeMap, fmt, panic::Location, sync::Arc};
 
 use super::exclusive::BufferMut;
 use crate::sync::Mutex;
@@ -13,7 +14,8 @@ pub(crate) struct Takers(Box<[Mutex<Option<Taker>>]>);
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Taker {
-    pool: String,
+    /// Shared with the pool, so that a note allocates nothing; `None` for whoever has no local pool.
+    pool: Option<Arc<str>>,
     at: &'static Location<'static>,
 }
 
@@ -24,8 +26,8 @@ impl Takers {
 
     /// Notes that `buffer` was taken by the calling line, which is that of the first caller that is not `track_caller`.
     #[track_caller]
-    pub(crate) fn note(&self, buffer: &BufferMut, pool: &str) {
-        self.set(buffer.index(), Some(Taker { pool: pool.to_owned(), at: Location::caller() }));
+    pub(crate) fn note(&self, buffer: &BufferMut, pool: Option<&Arc<str>>) {
+        self.set(buffer.index(), Some(Taker { pool: pool.cloned(), at: Location::caller() }));
     }
 
     /// The segment is back.
@@ -52,7 +54,7 @@ impl Takers {
                 file: at.file(),
                 line: at.line(),
                 column: at.column(),
-                pool,
+                pool: pool.as_deref().unwrap_or("(without a local pool)").to_owned(),
                 segments,
             })
             .collect();

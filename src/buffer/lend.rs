@@ -18,7 +18,7 @@ use std::{ptr::NonNull, task::Waker};
 
 use super::{
     exclusive::BufferMut,
-    home::{BufferRecycler, CLOSING, Home},
+    home::{self, BufferRecycler, CLOSING, Home},
     shared::Buffer,
     stash::Stash,
     table::{FreeSegment, Header, LentBy, SegmentTable},
@@ -167,37 +167,37 @@ impl Lender {
         channel.map_or(self.terms, |channel| self.terms.for_channel(channel))
     }
 
-    /// Takes an own segment back into the stash without any read-modify-write, if `buffer` is its only handle. Wait-free.
-    ///
-    /// # Errors
-    /// The buffer, if it is shared, borrowed, of another lender, or if something is to be done on its way back.
+    /// Takes an own segment back into the stash without any read-modify-write, if `buffer` is its only handle, and nothing
+    /// is to be done on its way back. Else it is as if it were dropped. Wait-free, or as drop.
     #[inline]
-    pub(crate) fn take_back(&mut self, buffer: Buffer) -> Result<(), Buffer> {
-        let header = buffer.header();
-        {
-            // SAFETY: H1, `buffer` is counted.
-            let header = unsafe { header.as_ref() };
-            // ORDERING R0 Acquire, pairs with R1, as in `release`.
-            if !header.lent_by().is_own_of(self.home) || header.refs.load(Ordering::Acquire) != 1 {
-                return Err(buffer);
-            }
-            self.home().table.is_back(header.index());
-        }
-        self.keep(header);
-        #[allow(clippy::mem_forget, reason = "its count stays for whoever takes it from the stash")]
+    pub(crate) fn take_back(&mut self, buffer: Buffer) {
+        let counted = buffer.header();
+        #[allow(
+            clippy::mem_forget,
+            reason = "its count stays for whoever takes it from the stash, or is given up below"
+        )]
         std::mem::forget(buffer);
-        Ok(())
+        // SAFETY: H1, it is counted.
+        let header = unsafe { counted.as_ref() };
+        // ORDERING R0 Acquire, pairs with R1, as in `release`.
+        if header.lent_by().is_own_of(self.home) && header.refs.load(Ordering::Acquire) == 1 {
+            self.home().table.is_back(header.index());
+            self.keep(counted);
+        } else {
+            home::release_elsewhere(counted);
+        }
     }
 
     /// Takes all `buffers` back, those that are not own ones as if they were dropped. Wait-free, or as drop.
     #[inline]
     pub(crate) fn take_back_many(&mut self, buffers: &mut Vec<BufferMut>) {
         // H3: a `BufferMut` is the only handle, so whose it is is all there is to be looked at.
-        let is_own = |buffer: &BufferMut| {
+        // All are looked at, without a branch for each.
+        let foreign = buffers.iter().fold(0, |foreign, buffer| {
             // SAFETY: H1, `buffer` is counted.
-            unsafe { buffer.header_ptr().as_ref() }.lent_by().is_own_of(self.home)
-        };
-        if cfg!(feature = "leaks") || !buffers.iter().all(is_own) {
+            foreign | unsafe { buffer.header_ptr().as_ref() }.lent_by().away_from(self.home)
+        });
+        if cfg!(feature = "leaks") || foreign != 0 {
             return self.take_back_each(buffers);
         }
         let headers = buffers.as_ptr().cast::<NonNull<Header>>(); // a handle is transparent
@@ -209,10 +209,7 @@ impl Lender {
 
     #[cold]
     fn take_back_each(&mut self, buffers: &mut Vec<BufferMut>) {
-        for buffer in buffers.drain(..) {
-            // An error is the buffer, and drops it.
-            let _ = self.take_back(buffer.into());
-        }
+        buffers.drain(..).for_each(|buffer| self.take_back(buffer.into()));
     }
 
     /// Puts an own segment that nobody holds on top of the stash.

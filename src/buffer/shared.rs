@@ -17,7 +17,7 @@ use crate::sync::Ordering;
 /// |---|---|---|
 /// | [`clone`](Clone::clone), [`slice`](Self::slice) | one relaxed increment | wait-free |
 /// | drop of a handle that has siblings | one release decrement | wait-free |
-/// | drop of the only handle | no read-modify-write on the count; then one compare-and-swap home | lock-free |
+/// | drop of the only handle | no read-modify-write on the count; then a few stores home, or one compare-and-swap | lock-free |
 ///
 /// The last drop brings the segment home. If the pool's owner sleeps it wakes it; if the segment was borrowed from the
 /// surplus it goes to the network pool, and if somebody waits there takes the lock of the waiting list; if pools and

@@ -81,6 +81,18 @@ impl LentBy {
         ptr::eq(self.home, home.as_ptr())
     }
 
+    /// The home, if all there is to do is to give the segment to it.
+    #[inline]
+    pub(super) fn home_of_own(self) -> Option<NonNull<Home>> {
+        if self.home.addr() & 1 == 0 { NonNull::new(self.home.cast_mut()) } else { None }
+    }
+
+    /// 0 if [it is an own one](Self::is_own_of) of `home`.
+    #[inline]
+    pub(super) fn away_from(self, home: NonNull<Home>) -> usize {
+        self.home.addr() ^ home.addr().get()
+    }
+
     #[inline]
     pub(super) fn terms(self) -> Terms {
         self.terms

@@ -43,12 +43,15 @@
 
 mod barrier;
 mod event;
+mod overtaken;
 mod receiver;
 mod sender;
 mod signal;
 
 pub use barrier::{AlignmentType, CheckpointBarrier, SavepointFormat, SnapshotType};
 pub use event::{Cause, Event, StopMode};
+pub use overtaken::Overtaken;
+pub(crate) use overtaken::Ticket;
 pub(crate) use receiver::{Item, Next, Receiver};
 pub(crate) use sender::{Released, Sender};
 pub(crate) use signal::{Announced, Said, Signal, Upstream};
@@ -123,8 +126,8 @@ struct Reader {
 struct Rare {
     /// The end of the queue that a receiver left.
     orphan: Option<Consumer<Entry>>,
-    /// Priority events, each with the number of buffers added before it.
-    lane: VecDeque<(SharedEvent, u32)>,
+    /// Priority events, each with the number of buffers added before it, and whoever wants to know what it overtakes.
+    lane: VecDeque<(SharedEvent, u32, Option<Ticket>)>,
 }
 
 impl Shared {

@@ -101,10 +101,10 @@ impl Receiver {
     }
 
     /// The next priority event, if there is one, and the buffers of this channel that it overtakes: each is handed out
-    /// here, by reference count, and comes again from [`poll`](Self::poll). Blocking for a moment, on the writer's
+    /// here, by reference count, and comes again from [`poll`](Self::poll). If the writer wanted them, it has them. Blocking for a moment, on the writer's
     /// sending one; for a channel that announced one.
     pub(crate) fn poll_priority(&mut self) -> Option<(SharedEvent, Vec<Buffer>)> {
-        let (event, before) = self.shared.rare().as_mut()?.lane.pop_front()?;
+        let (event, before, ticket) = self.shared.rare().as_mut()?.lane.pop_front()?;
         let mut left = before.wrapping_sub(self.taken) as i32; // none, if the reader is beyond that place already
         let mut overtaken = Vec::new();
         if let Some(queue) = &mut self.queue {
@@ -118,6 +118,9 @@ impl Receiver {
                 left -= 1;
                 true
             });
+        }
+        if let Some(ticket) = ticket {
+            ticket.deliver(std::mem::take(&mut overtaken));
         }
         Some((event, overtaken))
     }

@@ -1,6 +1,6 @@
 //! The writing end of a channel.
 
-use super::{Entry, Shared, SharedEvent, Told};
+use super::{Entry, Shared, SharedEvent, Ticket, Told};
 use crate::{
     buffer::{Buffer, BufferConsumer},
     lockfree::spsc::Producer,
@@ -69,14 +69,26 @@ impl Sender {
     /// # Errors
     /// [`Released`].
     pub(crate) fn overtake(&mut self, event: impl Into<SharedEvent>, before: u32) -> Result<(), Released> {
-        let event = event.into();
+        self.overtake_for(event.into(), before, None)
+    }
+
+    /// As [`overtake`](Self::overtake); with a `ticket` the buffers go to who made that, in place of the reader.
+    ///
+    /// # Errors
+    /// [`Released`].
+    pub(crate) fn overtake_for(
+        &mut self,
+        event: SharedEvent,
+        before: u32,
+        ticket: Option<Ticket>,
+    ) -> Result<(), Released> {
         {
             let mut rare = self.shared.rare();
             let rare = rare.get_or_insert_default();
             if rare.orphan.is_some() {
                 return Err(Released);
             }
-            rare.lane.push_back((event, before));
+            rare.lane.push_back((event, before, ticket));
         }
         // A reader that comes later looks into the lane after it said who it is, under the same lock.
         if let Some(reader) = self.shared.reader.get() {

@@ -226,8 +226,8 @@ impl InputGate {
     fn next_priority(&mut self) -> Option<(usize, BufferOrEvent)> {
         while let Some(index) = self.priority.pop_front() {
             let channel = &mut self.channels[index as usize];
-            if !channel.ended
-                && let Some((event, overtaken)) = channel.poll_priority()
+            if let Some((event, overtaken)) = channel.poll_priority()
+                && !channel.ended
             {
                 let event = SharedEvent::unwrap_or_clone(event);
                 return Some((index as usize, BufferOrEvent::Priority { event, overtaken }));
@@ -357,5 +357,52 @@ impl Input for InputGate {
 
     fn waits(&mut self, waits: bool) {
         if waits { self.idle.begin() } else { self.idle.end() }
+    }
+}
+
+#[cfg(all(test, not(forebay_loom)))]
+mod tests {
+    use super::*;
+    use crate::channel::{Sender, StopMode, channel};
+
+    fn join(channels: u32) -> (InputGate, Vec<Sender>) {
+        let signal = Arc::new(Signal::new(channels));
+        let (senders, receivers) = (0..channels).map(|index| channel(signal.clone(), index)).unzip();
+        (InputGate::new(signal, receivers), senders)
+    }
+
+    /// Looks that a gate takes at its channels for 1,000 events of 10 busy ones.
+    fn looks(channels: u32) -> u64 {
+        let (mut gate, mut senders) = join(channels);
+        for round in 0..100 {
+            for busy in 0..10 {
+                let sender = &mut senders[busy * 7 % 10 * (channels as usize / 10)];
+                sender.send(Event::EndOfData(StopMode::Drain)).unwrap();
+            }
+            for _ in 0..if round % 2 == 0 { 10 } else { 5 } {
+                assert!(gate.try_next().unwrap().is_some());
+            }
+        }
+        while gate.try_next().unwrap().is_some() {}
+        gate.looks
+    }
+
+    #[test]
+    fn a_gate_looks_at_busy_channels_only_and_twice_a_buffer_at_most() {
+        let few = looks(10);
+        assert!(few <= 2_000, "{few} looks for 1,000 events");
+        assert_eq!(looks(if cfg!(miri) { 100 } else { 10_000 }), few, "however many are idle");
+    }
+
+    #[test]
+    fn a_blocked_channel_costs_one_look_at_its_turn_and_none_afterwards() {
+        let (mut gate, mut senders) = join(2);
+        gate.block_consumption(0);
+        for _ in 0..100 {
+            senders.iter_mut().for_each(|sender| sender.send(Event::EndOfData(StopMode::Drain)).unwrap());
+            assert!(matches!(gate.try_next(), Ok(Some((1, _)))));
+            assert!(matches!(gate.try_next(), Ok(None)));
+        }
+        assert!(gate.looks <= 200, "{} looks", gate.looks);
     }
 }

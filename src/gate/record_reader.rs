@@ -69,7 +69,10 @@ pub struct RecordReader<G = InputGate> {
     gate: G,
     max_record: usize,
     /// One for each channel: a record may be open on each.
-    spanning: Vec<SpanningReader>,
+    /// From its first buffer on: a channel that nothing was written to has none.
+    spanning: Vec<Option<Box<SpanningReader>>>,
+    /// What is kept of the memory of a record that spanned.
+    keep: usize,
     /// Channels whose bytes turned out to be no stream of records: the rest of them is dropped.
     broken: Vec<bool>,
     /// The buffer at hand.
@@ -171,15 +174,15 @@ impl<G: Input> RecordReader<G> {
     #[must_use]
     pub fn new(gate: G, max_record: usize) -> Self {
         let channels = gate.channels();
-        let spanning = (0..channels).map(|_| SpanningReader::new(max_record)).collect();
-        Self { gate, max_record, spanning, broken: vec![false; channels], current: None }
+        let spanning = (0..channels).map(|_| None).collect();
+        Self { gate, max_record, spanning, keep: usize::MAX, broken: vec![false; channels], current: None }
     }
 
     /// Gives the memory of a record that spanned buffers back when it took more than `bytes`: see
     /// [`SpanningReader::keep_at_most`]. For many readers of few large records.
     #[must_use]
     pub fn keep_at_most(mut self, bytes: usize) -> Self {
-        self.spanning = self.spanning.into_iter().map(|reader| reader.keep_at_most(bytes)).collect();
+        self.keep = bytes;
         self
     }
 
@@ -315,12 +318,12 @@ impl<G: Input> RecordReader<G> {
     /// If there is no such channel.
     #[must_use]
     pub fn open_record(&self, channel: usize) -> (&[u8], &[u8]) {
-        self.spanning[channel].open_record()
+        self.spanning[channel].as_ref().map_or((&[], &[]), |spanning| spanning.open_record())
     }
 
     /// Takes the next record of the buffer at hand, if that has all of it. The hot path.
     #[inline]
-    fn at_hand(&mut self) -> Option<Range<usize>> {
+    pub(super) fn at_hand(&mut self) -> Option<Range<usize>> {
         let current = self.current.as_mut().filter(|current| current.between_records)?;
         let place = whole_record(&current.buffer, current.at, self.max_record)?;
         current.at = place.end;
@@ -342,7 +345,8 @@ impl<G: Input> RecordReader<G> {
     fn next_at_hand(&mut self) -> Result<Option<Found>, ReadError> {
         let Some(current) = &mut self.current else { return Ok(None) };
         let channel = current.channel;
-        match self.spanning[channel].next(&current.buffer, &mut current.at) {
+        let Some(spanning) = &mut self.spanning[channel] else { unreachable!("made for its first buffer") };
+        match spanning.next(&current.buffer, &mut current.at) {
             Ok(Some(found)) => {
                 current.between_records = true;
                 Ok(Some(found))
@@ -442,13 +446,19 @@ impl<G: Input> RecordReader<G> {
             BufferOrEvent::Checkpoint(event) => Some(RecordOrEvent::Checkpoint(event)),
             _ if self.broken[channel] => None,
             BufferOrEvent::Buffer(buffer) => {
-                let between_records = self.spanning[channel].is_between_records();
+                let (max_record, keep) = (self.max_record, self.keep);
+                let spanning = self.spanning[channel]
+                    .get_or_insert_with(|| Box::new(SpanningReader::new(max_record).keep_at_most(keep)));
+                let between_records = spanning.is_between_records();
                 self.current = Some(Current { channel, buffer, at: 0, between_records });
                 None
             }
             BufferOrEvent::Event(event) => {
                 if event.is_end() {
-                    self.spanning[channel].finish().map_err(|source| ReadError::Record { channel, source })?;
+                    let spanning = self.spanning[channel].as_ref();
+                    spanning
+                        .map_or(Ok(()), |spanning| spanning.finish())
+                        .map_err(|source| ReadError::Record { channel, source })?;
                 }
                 Some(RecordOrEvent::Event { channel, event })
             }
@@ -458,7 +468,7 @@ impl<G: Input> RecordReader<G> {
 
     /// The record that [`at_hand`](Self::at_hand) took.
     #[inline]
-    fn lend_in_place(&self, place: Range<usize>) -> Option<Record<'_>> {
+    pub(super) fn lend_in_place(&self, place: Range<usize>) -> Option<Record<'_>> {
         let current = self.current.as_ref()?;
         Some(Record { channel: current.channel, bytes: &current.buffer[place] })
     }
@@ -467,7 +477,7 @@ impl<G: Input> RecordReader<G> {
     #[inline]
     pub(super) fn lend(&self, found: &Found) -> Option<Record<'_>> {
         let current = self.current.as_ref()?;
-        let bytes = self.spanning[current.channel].bytes(&current.buffer, found);
+        let bytes = self.spanning[current.channel].as_ref()?.bytes(&current.buffer, found);
         Some(Record { channel: current.channel, bytes })
     }
 }

@@ -1,7 +1,7 @@
 //! Buffers in, stream elements out: records as they are, watermarks merged.
 
 use std::{
-    ops::RangeInclusive,
+    ops::{Range, RangeInclusive},
     task::{Context, Poll, ready},
 };
 
@@ -9,14 +9,14 @@ use super::{
     attributes::RecordAttributesCombiner,
     input::{CheckpointEvent, Input, Next},
     input_gate::InputGate,
-    record_reader::{Arrived, ReadError, RecordOrEvent, RecordReader},
+    record_reader::{Arrived, ReadError, Record, RecordOrEvent, RecordReader},
     valve::{Merged, StatusWatermarkValve},
 };
 use crate::{
     buffer::Buffer,
     channel::Event,
     record::{
-        DecodeError, DeserializeRecord, LatencyMarker, RecordAttributes, StreamElement, StreamRecord, Watermark,
+        DecodeError, DeserializeRecord, Found, LatencyMarker, RecordAttributes, StreamElement, StreamRecord, Watermark,
         WatermarkStatus,
     },
 };
@@ -258,20 +258,39 @@ impl<G: Input> StreamReader<G> {
     }
 
     #[inline]
-    fn find(
+    fn find(&mut self, arrive: impl FnMut(&mut G) -> Poll<Next>) -> Poll<Result<Option<StreamItem<'_>>, StreamError>> {
+        let is_pending = self.pending.watermark.is_some() || self.pending.status.is_some();
+        let place = if is_pending { None } else { self.records.at_hand() };
+        // Looked at first, and lent then: the compiler does not see that a loan that is not returned has ended.
+        let first = place.clone().and_then(|place| self.records.lend_in_place(place));
+        if let Some((channel, start, timestamp)) = first.and_then(|first| head(&first)) {
+            let record = self.records.lend_in_place(place.unwrap_or_default());
+            let value = record.map_or(&[][..], |record| &record.bytes()[start..]);
+            return Poll::Ready(Ok(Some(StreamItem::Record { channel, record: StreamRecord { value, timestamp } })));
+        }
+        self.find_elsewhere(place, arrive)
+    }
+
+    /// The next item where [`find`](Self::find) has found no record: that is another element, at `place`, or not at hand.
+    #[cold]
+    fn find_elsewhere(
         &mut self,
+        place: Option<Range<usize>>,
         mut arrive: impl FnMut(&mut G) -> Poll<Next>,
     ) -> Poll<Result<Option<StreamItem<'_>>, StreamError>> {
+        let mut at_hand = place.map(Found::InPlace);
         loop {
             if let Some(item) = self.take_pending() {
                 return Poll::Ready(Ok(Some(item)));
             }
-            let found = match ready!(self.records.find(&mut arrive))? {
-                None => return Poll::Ready(Ok(None)),
-                Some(Arrived::Event(event)) => return Poll::Ready(Ok(Some(self.event(event)))),
-                Some(Arrived::Record(found)) => found,
+            let found = match at_hand.take() {
+                Some(found) => found,
+                None => match ready!(self.records.find(&mut arrive))? {
+                    None => return Poll::Ready(Ok(None)),
+                    Some(Arrived::Event(event)) => return Poll::Ready(Ok(Some(self.event(event)))),
+                    Some(Arrived::Record(found)) => found,
+                },
             };
-            // Looked at first, and lent then: the compiler does not see that a loan that is not returned has ended.
             let record = self.records.lend(&found).expect("was found just now");
             let (channel, element) = (record.channel(), StreamElement::<Unread>::deserialize(record.bytes()));
             if let Ok(StreamElement::Record(StreamRecord { value: Unread(len), timestamp })) = element {
@@ -296,7 +315,6 @@ impl<G: Input> StreamReader<G> {
     }
 
     /// Takes an element that is no record; gives what it is to be passed on as, unless that is pending.
-    #[cold]
     fn between_records(
         &mut self,
         channel: usize,
@@ -343,7 +361,6 @@ impl<G: Input> StreamReader<G> {
         }
     }
 
-    #[cold]
     fn event(&mut self, event: RecordOrEvent<'static>) -> StreamItem<'static> {
         match event {
             RecordOrEvent::Event { channel, event } => {
@@ -356,6 +373,17 @@ impl<G: Input> StreamReader<G> {
             RecordOrEvent::Checkpoint(event) => StreamItem::Checkpoint(event),
             RecordOrEvent::Record(_) => unreachable!("events only"),
         }
+    }
+}
+
+/// The channel of a record, where its value begins, and its timestamp; `None` if the element is no record, or none at all.
+#[inline]
+fn head(first: &Record<'_>) -> Option<(usize, usize, Option<i64>)> {
+    match StreamElement::<Unread>::deserialize(first.bytes()) {
+        Ok(StreamElement::Record(StreamRecord { value: Unread(len), timestamp })) => {
+            Some((first.channel(), first.bytes().len() - len, timestamp))
+        }
+        _ => None,
     }
 }
 

@@ -22,16 +22,16 @@
 //!  owner:     limit = 0;     heavy fence V2;  read pushed: odd? then somebody is between the two, look again later
 //! ```
 //!
-//! The two fences ([`barrier`](super::barrier)) leave two cases. Either the producer sees the limit of 0, and pushes
+//! The two fences ([`barrier`]) leave two cases. Either the producer sees the limit of 0, and pushes
 //! nothing; or the owner sees the odd number, or one after it. When all numbers are even the owner has seen every push
 //! there was, and there will be none until it opens the lanes again.
 //!
 //! # Invariants
-//! * **T1** A lane is claimed by one number for good, and one thread at a time has that number ([`number`](super::number)):
+//! * **A1** A lane is claimed by one number for good, and one thread at a time has that number ([`number`]):
 //!   so `pushed` has one writer.
-//! * **T2** Slot `n % CAPACITY` is the producer's from when `limit` exceeds `2 n` until `pushed` reaches `2 n + 2`, then
+//! * **A2** Slot `n % CAPACITY` is the producer's from when `limit` exceeds `2 n` until `pushed` reaches `2 n + 2`, then
 //!   the owner's until it raises `limit` beyond `2 (n + CAPACITY)`.
-//! * **T3** After `close` has said `true` nobody is in a lane until `open`.
+//! * **A3** After `close` has said `true` nobody is in a lane until `open`.
 //!
 //! # Source
 //! L. Lamport's ring of one producer and one consumer (*Proving the Correctness of Multiprocess Programs*, 1977); the
@@ -74,7 +74,7 @@ struct Lane {
     slots: [UnsafeCell<u32>; CAPACITY as usize],
 }
 
-// SAFETY: T2, a slot is one thread's at a time, and V3/V4 and V5/V6 hand it over.
+// SAFETY: A2, a slot is one thread's at a time, and V3/V4 and V5/V6 hand it over.
 unsafe impl Sync for Lane {}
 
 /// What the owner alone knows.
@@ -101,33 +101,34 @@ impl Lanes {
         Self { block: AtomicPtr::new(ptr::null_mut()), claimed: AtomicU32::new(0) }
     }
 
-    /// Pushes `index` into the calling thread's lane; `false` if that is full, closed, or not to be had. Wait-free once the
-    /// thread has its lane, else lock-free.
+    /// Pushes `index` into the calling thread's lane, if it has one; `false` if not, or if that is full or closed.
+    /// Wait-free.
     ///
     /// After a push the caller need not touch the lanes again, so they may be freed under its feet.
     #[inline]
     pub(crate) fn push(&self, index: u32) -> bool {
-        // ORDERING V8 Acquire, pairs with V7 in `open`: the lanes as they were made. Not modelled, see there.
-        let block = self.block.load(Ordering::Acquire);
-        if block.is_null() {
-            return false;
-        }
-        // SAFETY: V8, it was published whole, and stays until we are dropped.
-        let block = unsafe { &*block };
+        let Some(block) = self.block() else { return false };
         let number = number::known();
         let lane = &block[number as usize % LANES];
         // Relaxed: written once, by who claims it; if that was we (or who had our number before, N1), we see it.
-        if lane.thread.load(Ordering::Relaxed) == number {
-            return lane.push(index);
-        }
-        match self.claim(block) {
-            Some(lane) => lane.push(index),
-            None => false,
-        }
+        lane.thread.load(Ordering::Relaxed) == number && lane.push(index)
     }
 
-    /// Finds the calling thread a lane, if the one that fits its number is free.
+    /// The same, and finds the thread a lane if it has none. Lock-free.
     #[cold]
+    pub(crate) fn push_claiming(&self, index: u32) -> bool {
+        self.block().and_then(|block| self.claim(block)).is_some_and(|lane| lane.push(index))
+    }
+
+    #[inline]
+    fn block(&self) -> Option<&Block> {
+        // ORDERING V8 Acquire, pairs with V7 in `open`: the lanes as they were made. Not modelled, see there.
+        let block = self.block.load(Ordering::Acquire);
+        // SAFETY: V8, it was published whole, and stays until we are dropped.
+        unsafe { block.as_ref() }
+    }
+
+    /// The calling thread's lane, if the one that fits its number is its own or free.
     fn claim<'a>(&self, block: &'a Block) -> Option<&'a Lane> {
         let number = number::assigned();
         if number == number::NONE {
@@ -196,7 +197,7 @@ impl Lanes {
             let pushed = lane.pushed.load(Ordering::Acquire);
             quiet &= pushed & 1 == 0;
             while owner.taken[nth] < pushed >> 1 {
-                // SAFETY: T2, pushed, and not yet allowed to be written again.
+                // SAFETY: A2, pushed, and not yet allowed to be written again.
                 let index = lane.slot(owner.taken[nth]).with(|slot| unsafe { *slot });
                 owner.taken[nth] += 1;
                 each(index);
@@ -209,7 +210,7 @@ impl Lanes {
         quiet
     }
 
-    /// Closes the lanes, and takes what is there; `true` once nobody is in one any more (T3). Until then a thread was
+    /// Closes the lanes, and takes what is there; `true` once nobody is in one any more (A3). Until then a thread was
     /// suspended in the middle of a push: call again. Owner only. Wait-free but for `each` and the system.
     #[inline(never)]
     pub(crate) fn close(&self, owner: &mut Owner, each: impl FnMut(u32)) -> bool {
@@ -261,7 +262,7 @@ impl Lane {
 
     #[inline]
     fn push(&self, index: u32) -> bool {
-        // Relaxed: T1, we alone write it.
+        // Relaxed: A1, we alone write it.
         let pushed = self.pushed.load(Ordering::Relaxed);
         // Release, as V3: the owner may take earlier indices by this value.
         self.pushed.store(pushed + 1, Ordering::Release);
@@ -273,7 +274,7 @@ impl Lane {
             self.pushed.store(pushed, Ordering::Release);
             return false;
         }
-        // SAFETY: T2, below the limit, and not published yet.
+        // SAFETY: A2, below the limit, and not published yet.
         self.slot(pushed >> 1).with_mut(|slot| unsafe { *slot = index });
         // ORDERING V3 Release, pairs with V4 in `take_all`: the slot, and all that this thread did with what the index
         // names. Our last touch.
@@ -314,18 +315,18 @@ mod tests {
     #[test]
     fn closed_lanes_take_nothing_and_open_ones_keep_order() {
         let (lanes, mut owner) = (Lanes::new(), Owner::new());
-        assert!(!lanes.push(1), "never opened");
+        assert!(!lanes.push_claiming(1), "never opened");
         if !lanes.open(&mut owner) {
             return; // no membarrier here
         }
-        assert!(lanes.push(1) && lanes.push(2));
+        assert!(lanes.push_claiming(1) && lanes.push(2));
         assert_eq!(taken(&lanes, &mut owner), [1, 2]);
         assert!(lanes.push(3));
         let mut last = Vec::new();
         assert!(lanes.close(&mut owner, |index| last.push(index)));
         assert_eq!(last, [3]);
         assert!(!lanes.push(4));
-        assert!(lanes.open(&mut owner) && lanes.push(4));
+        assert!(lanes.open(&mut owner) && lanes.push(4), "it is still this thread's");
         assert_eq!(taken(&lanes, &mut owner), [4]);
     }
 
@@ -336,7 +337,7 @@ mod tests {
             return;
         }
         for round in 0..3 {
-            let fit = (0..1000).take_while(|&index| lanes.push(index)).count();
+            let fit = (0..1000).take_while(|&index| lanes.push_claiming(index)).count();
             assert_eq!(fit, CAPACITY as usize, "round {round}");
             assert_eq!(taken(&lanes, &mut owner), (0..fit as u32).collect::<Vec<_>>());
         }
@@ -355,7 +356,7 @@ mod tests {
             for thread in 0..3 {
                 scope.spawn(move || {
                     for n in 0..per_thread {
-                        while !lanes.push(n * 3 + thread) {
+                        while !lanes.push_claiming(n * 3 + thread) {
                             std::thread::yield_now();
                         }
                     }

@@ -88,6 +88,8 @@ fn murmur(code: i32) -> u32 {
 
 #[cfg(all(test, not(forebay_loom)))]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{super::hash_code::JavaHash, *};
 
     /// Printed by Flink 2.3, one a line: what kind, and its columns.
@@ -132,6 +134,24 @@ mod tests {
         for row in printed("default-max") {
             let groups = KeyGroups::new(row[1].parse().unwrap());
             assert_eq!(groups.max_parallelism, row[2].parse().unwrap(), "for {}", row[1]);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 16 } else { 1024 }))]
+
+        #[test]
+        fn without_divisions_the_assignment_is_the_same(
+            code in any::<i32>(),
+            max in prop_oneof![1_u32..=1 << 15, (0_u32..=15).prop_map(|bits| 1 << bits)],
+            channels in 1_u32..=1 << 15,
+        ) {
+            let channels = channels.min(max);
+            let groups = KeyGroups::with_max_parallelism(channels, max);
+            let group = murmur(code) % max;
+            prop_assert_eq!(groups.key_group(code), group);
+            prop_assert_eq!(groups.channel(code), group * channels / max);
+            prop_assert!(groups.channel(code) < channels);
         }
     }
 

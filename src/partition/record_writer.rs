@@ -1,6 +1,7 @@
 //! Records in, subpartitions out.
 
 use std::{
+    iter,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use super::{
     write_error::{TryEmitError, WriteError},
 };
 use crate::{
-    channel::{Cause, Event},
+    channel::{Cause, Event, Overtaken},
     record::SerializeRecord,
 };
 
@@ -292,7 +293,21 @@ impl<S> RecordWriter<S> {
     /// # Source
     /// Flink's `broadcastEvent(event, isPriorityEvent)` and `PipelinedSubpartition.addPriorityEvent`.
     pub fn broadcast_priority_event(&mut self, event: Event) -> Result<(), WriteError> {
-        self.partition.broadcast_priority_event(event)
+        self.partition.broadcast_priority_event(event, iter::empty())
+    }
+
+    /// As [`broadcast_priority_event`](Self::broadcast_priority_event), but what the event overtakes is handed to the
+    /// writer, and not to its readers. So it must be where they are on other hosts: what was queued here comes to them
+    /// behind the event.
+    ///
+    /// # Errors
+    /// [`WriteError`], but [`WriteError::Released`]: a reader that is gone has nothing in flight.
+    pub fn broadcast_priority_event_and_capture(&mut self, event: Event) -> Result<Overtaken, WriteError> {
+        let (overtaken, tickets) = Overtaken::new(self.partition.subpartitions());
+        match self.partition.broadcast_priority_event(event, tickets) {
+            Ok(()) | Err(WriteError::Released { .. }) => Ok(overtaken),
+            Err(error) => Err(error),
+        }
     }
 
     /// Turns the barrier of `checkpoint` into an unaligned one where it has not been read yet, if it was the last sent that
@@ -307,7 +322,18 @@ impl<S> RecordWriter<S> {
     /// # Source
     /// Flink's `ResultPartition.alignedBarrierTimeout`.
     pub fn alignment_timed_out(&mut self, checkpoint: i64) -> Result<bool, WriteError> {
-        self.partition.alignment_timed_out(checkpoint)
+        self.partition.alignment_timed_out(checkpoint, iter::empty())
+    }
+
+    /// As [`alignment_timed_out`](Self::alignment_timed_out), but what the barrier overtakes is handed to the writer, as by
+    /// [`broadcast_priority_event_and_capture`](Self::broadcast_priority_event_and_capture). `None` if there is no such
+    /// barrier. A reader that is gone has nothing in flight.
+    pub fn alignment_timed_out_and_capture(&mut self, checkpoint: i64) -> Option<Overtaken> {
+        let (overtaken, tickets) = Overtaken::new(self.partition.subpartitions());
+        match self.partition.alignment_timed_out(checkpoint, tickets) {
+            Ok(false) => None,
+            Ok(true) | Err(_) => Some(overtaken),
+        }
     }
 
     /// Writes one record to all subpartitions, whatever the selector says; serialized once. Blocking, on the pool.
@@ -380,6 +406,12 @@ impl<S> RecordWriter<S> {
     /// Tells all readers of everything that was written. Lock-free; O(subpartitions).
     pub fn flush(&mut self) {
         self.partition.flush();
+    }
+
+    /// Flushes, and gives up the segments at hand, however little is in them: once the readers have taken them, the writer
+    /// holds none until its next record. For one that will be idle. Lock-free; O(subpartitions).
+    pub fn flush_and_release(&mut self) {
+        self.partition.flush_and_release();
     }
 
     /// Tells the reader of one subpartition of everything that was written to it. Lock-free.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     buffer::BufferBuilder,
-    channel::{CheckpointBarrier, Event, Sender, Shared, SharedEvent, Told},
+    channel::{CheckpointBarrier, Event, Sender, Shared, SharedEvent, Ticket, Told},
     lockfree::wait::Waited,
     pool::LocalBufferPool,
     record::{LENGTH_BYTES, SerializeRecord},
@@ -181,6 +181,13 @@ impl ResultPartition {
         }
     }
 
+    /// As [`flush`](Self::flush), and leaves no segment open.
+    pub(super) fn flush_and_release(&mut self) {
+        self.flush();
+        self.finish_broadcast();
+        self.subpartitions.iter_mut().for_each(ResultSubpartition::finish);
+    }
+
     /// Tells the reader of subpartition `of`. Lock-free.
     pub(super) fn flush_one(&mut self, of: usize) {
         if self.broadcast.is_some() {
@@ -219,8 +226,13 @@ impl ResultPartition {
         self.all_there()
     }
 
-    /// Sends `event` to all readers, ahead of everything that they have not read.
-    pub(super) fn broadcast_priority_event(&mut self, event: Event) -> Result<(), WriteError> {
+    /// Sends `event` to all readers, ahead of everything that they have not read. What that is goes to `tickets`, if there
+    /// are any, one for each subpartition.
+    pub(super) fn broadcast_priority_event(
+        &mut self,
+        event: Event,
+        mut tickets: impl Iterator<Item = Ticket>,
+    ) -> Result<(), WriteError> {
         if event.is_end() {
             return Err(WriteError::Ends);
         }
@@ -230,19 +242,23 @@ impl ResultPartition {
         for subpartition in &mut self.subpartitions {
             subpartition.finish(); // what is overtaken ends with a segment
             let before = subpartition.sender().added();
-            subpartition.overtake(event.clone(), before);
+            subpartition.overtake(event.clone(), before, tickets.next());
         }
         self.all_there()
     }
 
     /// Sends the barrier of `checkpoint` anew, as one that overtakes; `false` if there is none that could.
-    pub(super) fn alignment_timed_out(&mut self, checkpoint: i64) -> Result<bool, WriteError> {
+    pub(super) fn alignment_timed_out(
+        &mut self,
+        checkpoint: i64,
+        mut tickets: impl Iterator<Item = Ticket>,
+    ) -> Result<bool, WriteError> {
         let Some((barrier, places)) = self.aligning.take_if(|(barrier, _)| barrier.id == checkpoint) else {
             return Ok(false);
         };
         let event = SharedEvent::new(barrier.as_unaligned().into());
         for (subpartition, before) in self.subpartitions.iter_mut().zip(places) {
-            subpartition.overtake(event.clone(), before);
+            subpartition.overtake(event.clone(), before, tickets.next());
         }
         self.all_there().map(|()| true)
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     buffer::{BufferBuilder, BufferConsumer, BufferMut},
-    channel::{Released, Sender, SharedEvent, Told},
+    channel::{Released, Sender, SharedEvent, Ticket, Told},
 };
 
 /// The segments for one reader, in order, of which the last may be open.
@@ -85,8 +85,8 @@ impl ResultSubpartition {
     }
 
     /// Sends an event ahead of what is queued. The open segment is finished.
-    pub(super) fn overtake(&mut self, event: SharedEvent, before: u32) {
-        if !self.released && self.sender.overtake(event, before) == Err(Released) {
+    pub(super) fn overtake(&mut self, event: SharedEvent, before: u32, ticket: Option<Ticket>) {
+        if !self.released && self.sender.overtake_for(event, before, ticket) == Err(Released) {
             self.released = true;
         }
     }

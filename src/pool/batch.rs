@@ -200,7 +200,7 @@ impl LocalBufferPool {
     fn noted_many(&self, taken: &[BufferMut]) {
         #[cfg(feature = "leaks")]
         for buffer in taken {
-            self.core.table.takers.note(buffer, &self.state.name);
+            self.core.table.takers.note(buffer, Some(&self.state.name));
         }
         #[cfg(not(feature = "leaks"))]
         let _ = taken;

@@ -324,7 +324,7 @@ impl NetworkBufferPool {
     fn noted(&self, taken: &[BufferMut]) {
         #[cfg(feature = "leaks")]
         for buffer in taken {
-            self.core.table.takers.note(buffer, "(without a local pool)");
+            self.core.table.takers.note(buffer, None);
         }
         #[cfg(not(feature = "leaks"))]
         let _ = taken;

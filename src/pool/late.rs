@@ -26,7 +26,7 @@ impl Late {
 
     /// Counts one that is back, and in the depot; whether it is surplus. Wait-free.
     pub(crate) fn count(&self) -> bool {
-        // ORDERING T1 Release, pairs with T2: the segment is in the depot before the pool counts it as there.
+        // ORDERING E1 Release, pairs with E2: the segment is in the depot before the pool counts it as there.
         self.over.fetch_sub(1, Ordering::Release) > 0
     }
 }
@@ -51,7 +51,7 @@ impl Left {
 
     /// How many of the pool's own are not back yet. Shrinks at any moment. Wait-free.
     pub(crate) fn kept(&self) -> u32 {
-        // ORDERING T2 Acquire, pairs with T1: what is back is found in the depot.
+        // ORDERING E2 Acquire, pairs with E1: what is back is found in the depot.
         self.kept_if(self.late.over.load(Ordering::Acquire))
     }
 
@@ -62,7 +62,7 @@ impl Left {
     /// Lets up to `segments` of the pool's own be surplus when they come back; how many that are. Those that are back by now
     /// are not among them. Lock-free, against returns alone.
     pub(crate) fn give_up(&mut self, segments: u32) -> u32 {
-        let mut over = self.late.over.load(Ordering::Acquire); // T2, as above, also below
+        let mut over = self.late.over.load(Ordering::Acquire); // E2, as above, also below
         loop {
             let kept = self.kept_if(over);
             let given = kept.min(segments);

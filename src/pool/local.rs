@@ -245,7 +245,7 @@ impl LocalBufferPool {
     pub(super) fn noted(&self, found: Result<BufferMut, RequestError>) -> Result<BufferMut, RequestError> {
         #[cfg(feature = "leaks")]
         if let Ok(buffer) = &found {
-            self.core.table.takers.note(buffer, &self.state.name);
+            self.core.table.takers.note(buffer, Some(&self.state.name));
         }
         found
     }
@@ -269,9 +269,7 @@ impl LocalBufferPool {
     /// DPDK's `rte_mempool_put` into the core's own cache.
     #[inline]
     pub fn recycle(&mut self, buffer: impl Into<Buffer>) {
-        if let Err(buffer) = self.lender.take_back(buffer.into()) {
-            drop(buffer);
-        }
+        self.lender.take_back(buffer.into());
     }
 
     /// Whether a request would be served now, without overdraft and for any channel: a segment is at hand, or the depot

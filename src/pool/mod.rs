@@ -4,9 +4,9 @@
 //!                    NetworkBufferPool: depot (crossbeam ArrayQueue) of free segments, surplus (one counter)
 //!                       ▲     │ guaranteed part: taken once, then kept        ▲ borrowed part: back at once
 //!        pool is dropped│     ▼                                               │
-//!   task ── request ─▶ LocalBufferPool: stash (LIFO, plain memory) ─ lend ─▶ buffers ─ dropped anywhere ─▶ inbox
+//!   task ── request ─▶ LocalBufferPool: stash (LIFO, plain memory) ─ lend ─▶ buffers ─ dropped anywhere ─▶ lanes, inbox
 //!                         ▲                                                                                │
-//!                         └────────────────────────────── collect (one swap) ──────────────────────────────┘
+//!                         └──────────────────────────── collect (a load, a swap) ──────────────────────────┘
 //! ```
 //!
 //! A [`LocalBufferPool`] belongs to the one task that requests. It has a *required* number of segments that nobody else
@@ -18,14 +18,14 @@
 //!
 //! | operation | progress |
 //! |---|---|
-//! | [`LocalBufferPool::try_request`], hit in the stash or inbox | wait-free |
+//! | [`LocalBufferPool::try_request`], hit in stash, lanes or inbox | wait-free |
 //! | the same, from the depot | lock-free, in crossbeam's loose sense: it may wait for a thread that was suspended inside a push |
 //! | the same, when another pool was faster with the last surplus segment | as above, and takes the lock of the waiting list if somebody waits |
-//! | drop of a buffer on any thread | lock-free; a borrowed one as from the depot, and takes the lock of the waiting list if somebody waits |
-//! | [`LocalBufferPool::recycle`] by the owner, own segment | wait-free |
+//! | drop of a buffer on any thread | lock-free, and wait-free where it takes a lane; a borrowed one as from the depot, and takes the lock of the waiting list if somebody waits |
+//! | [`LocalBufferPool::recycle`], [`LocalBufferPool::recycle_many`] by the owner, own segment | wait-free |
 //! | [`LocalBufferPool::request`] | blocking, on the return of a segment: a few attempts, then parks the thread |
-//! | [`LocalBufferPool::poll_request`] | as [`LocalBufferPool::try_request`]; when it finds nothing takes the lock of the waiting list |
-//! | creating and dropping pools, [`NetworkBufferPool::usage`] | blocking, on one mutex of the control plane |
+//! | [`LocalBufferPool::poll_request`] | as [`LocalBufferPool::try_request`]; when it finds nothing takes the lock of the waiting list, and makes a system call if the lanes are open |
+//! | creating and dropping pools, [`NetworkBufferPool::usage`] | blocking, on one mutex of the control plane; dropping also on a thread in the middle of a return |
 //!
 //! # Source
 //! Flink's `NetworkBufferPool` and `LocalBufferPool`; the stash is DPDK's per-lcore mempool cache.

@@ -296,8 +296,9 @@ mod tests {
         const LIMIT: usize = 6;
         let records: Vec<Vec<u8>> = (0..=LIMIT).map(|len| vec![len as u8; len]).collect();
         let bytes = stream(&records);
-        for first in 0..=bytes.len() {
-            for second in first..=bytes.len() {
+        let step = if cfg!(miri) { 7 } else { 1 };
+        for first in (0..=bytes.len()).step_by(step) {
+            for second in (first..=bytes.len()).step_by(step) {
                 let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
                 assert_eq!(
                     read_all(&mut SpanningReader::new(LIMIT), &pieces),

@@ -14,7 +14,7 @@ pub(crate) struct Race {
     #[arg(default_value = "")]
     filter: String,
     /// Flink's ends: a program with the commands `serve` and `consume`
-    #[arg(long, value_name = "PROGRAM", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/peer/run.sh"))]
+    #[arg(long, value_name = "PROGRAM", default_value = super::PEER)]
     peer: PathBuf,
     /// Times that each pair runs, in turn
     #[arg(long, default_value_t = 3)]
