@@ -52,7 +52,7 @@
 //!
 //! | floor | module | holds |
 //! |---|---|---|
-//! | 6 | [`transport`] | what joins the two sides: in one process, so far |
+//! | 6 | [`transport`] | what joins the two sides: in one process, or over TCP and TLS (feature `net`) |
 //! | 5 | [`wire`] | Flink's messages and events as bytes, and back |
 //! | 4 | [`gate`] | the receiving side: [`InputGate`](gate::InputGate), [`RecordReader`](gate::RecordReader) |
 //! | 4 | [`partition`] | the sending side: [`RecordWriter`](partition::RecordWriter), selectors, flushing |

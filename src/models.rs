@@ -2,15 +2,21 @@
 #![forbid(unsafe_code)]
 
 use crate::{
-    channel::Shared,
+    buffer::Buffer,
+    channel::{self, Event, Item, Receiver, Shared, Signal},
+    gate::InputGate,
     lockfree::{
         inbox::{self, Links},
-        lanes, number, spsc, waker,
+        lanes, number, spsc,
+        wait::block_on,
+        waker,
     },
     partition::ResultPartition,
     pool::LocalBufferPool,
     sync::{Arc, AtomicU32},
+    transport::readers,
 };
+use std::task::Poll;
 
 /// An inbox with links of its own.
 #[derive(Debug)]
@@ -212,4 +218,108 @@ impl Timer {
 #[must_use]
 pub fn claimed(pool: &LocalBufferPool) -> u32 {
     pool.claimed()
+}
+
+/// What a connection reads for its peer.
+#[derive(Debug)]
+pub struct Readers(readers::Readers<()>);
+
+/// A channel whose reader is yet to come.
+#[derive(Debug)]
+pub struct Unread(Receiver);
+
+/// A partition that waits for its readers.
+#[must_use]
+pub fn serve(pool: LocalBufferPool, subpartitions: usize) -> (ResultPartition, Vec<Unread>) {
+    let (senders, receivers) = (0..subpartitions).map(|_| channel::channel_for_later()).unzip();
+    let receivers: Vec<Receiver> = receivers;
+    (ResultPartition::new(pool, senders), receivers.into_iter().map(Unread).collect())
+}
+
+/// What a reader sends.
+#[derive(Debug)]
+pub enum Sent {
+    /// Data.
+    Data(Buffer),
+    /// An event.
+    Event,
+    /// Nothing: it wants credit.
+    Starved,
+}
+
+impl Readers {
+    /// For so many.
+    #[must_use]
+    pub fn new(most: u32) -> Self {
+        Self(readers::Readers::new(most))
+    }
+
+    /// Reads a channel from now on.
+    ///
+    /// # Errors
+    /// The channel: no place is free yet.
+    pub fn open(&mut self, channel: Unread, credit: u32) -> Result<u32, Unread> {
+        self.0.open(channel.0, credit, ()).map_err(Unread)
+    }
+
+    /// Reads it no more.
+    pub fn close(&mut self, index: u32) {
+        self.0.close(index);
+    }
+
+    /// Grants credit.
+    pub fn grant(&mut self, index: u32, credit: u32) {
+        self.0.grant(index, credit);
+    }
+
+    /// What is sent next, if there is anything.
+    pub fn try_next(&mut self) -> Option<(u32, Sent)> {
+        let (index, found) = self.0.next()?;
+        Some(match found {
+            readers::Found::Item(Item::Buffer(buffer)) => (index, Sent::Data(buffer)),
+            readers::Found::Item(Item::Event(_)) | readers::Found::Priority(_) => (index, Sent::Event),
+            readers::Found::Starved => (index, Sent::Starved),
+        })
+    }
+
+    /// The same, waiting for it as a connection's task does.
+    pub fn next(&mut self) -> (u32, Sent) {
+        let found = block_on(None, |context| {
+            loop {
+                if let Some(found) = self.try_next() {
+                    return Poll::Ready(found);
+                }
+                if self.0.park(context.waker()) {
+                    return Poll::Pending;
+                }
+            }
+        });
+        found.expect("no deadline")
+    }
+}
+
+/// The end of a gate's channel that a connection has.
+#[derive(Debug)]
+pub struct Arrivals(channel::Sender);
+
+/// A gate of one channel, and the connection's end of it.
+#[must_use]
+pub fn remote() -> (Arrivals, InputGate) {
+    let signal = Arc::new(Signal::new(1));
+    let (sender, receiver) = channel::channel(signal.clone(), 0);
+    (Arrivals(sender), InputGate::new(signal, vec![receiver]))
+}
+
+impl Arrivals {
+    /// A buffer has come; `false` if the gate is gone.
+    #[must_use]
+    pub fn arrive(&mut self, buffer: Buffer) -> bool {
+        self.0.add_whole(buffer);
+        self.0.notify(channel::Told::Whole).is_ok()
+    }
+
+    /// The end has come.
+    pub fn end(mut self) {
+        let _ = self.0.send(Event::EndOfPartition); // gone already is as good
+    }
 }

@@ -76,6 +76,9 @@ impl Overtaken {
     /// Leaves the waker until then. Takes a lock that the readers take at the event.
     ///
     /// A reader that goes away has nothing in flight.
+    ///
+    /// # Panics
+    /// Never: the mutex it takes is not held across anything that panics.
     pub fn poll_buffers(&mut self, context: &mut Context<'_>) -> Poll<Vec<(usize, Buffer)>> {
         let mut waker = Some(context.waker().clone()); // somebody else's code: not under the lock
         let found = {

@@ -22,12 +22,12 @@
 //!  owner:     limit = 0;     heavy fence V2;  read pushed: odd? then somebody is between the two, look again later
 //! ```
 //!
-//! The two fences ([`barrier`]) leave two cases. Either the producer sees the limit of 0, and pushes
+//! The two fences (`barrier`) leave two cases. Either the producer sees the limit of 0, and pushes
 //! nothing; or the owner sees the odd number, or one after it. When all numbers are even the owner has seen every push
 //! there was, and there will be none until it opens the lanes again.
 //!
 //! # Invariants
-//! * **A1** A lane is claimed by one number for good, and one thread at a time has that number ([`number`]):
+//! * **A1** A lane is claimed by one number for good, and one thread at a time has that number (`number`):
 //!   so `pushed` has one writer.
 //! * **A2** Slot `n % CAPACITY` is the producer's from when `limit` exceeds `2 n` until `pushed` reaches `2 n + 2`, then
 //!   the owner's until it raises `limit` beyond `2 (n + CAPACITY)`.

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! # Invariants
-//! * **G1** There are at least as many segments in `spare` as credits that the channels have been granted and have not
+//! * **V1** There are at least as many segments in `spare` as credits that the channels have been granted and have not
 //!   used: so a buffer that arrives for a credit finds a segment, at once (C1).
-//! * **G2** A channel stands in `wanting` once, and only while it wants more.
+//! * **V2** A channel stands in `wanting` once, and only while it wants more.
 //!
 //! Each channel has `exclusive` credits whenever segments allow, and wants one more for each buffer that waits at the
 //! sender. Segments are alike; what is taken beyond the exclusive ones is the floating part, shared by who wants it, in
@@ -112,14 +112,14 @@ impl Segments {
         }
         credit.outstanding -= 1;
         self.granted -= 1;
-        self.spare.pop() // G1: one for each credit
+        self.spare.pop() // V1: one for each credit
     }
 
     /// `channel` has so many buffers waiting at its sender.
     pub(super) fn backlog(&mut self, channel: u32, credit: &mut Credit, backlog: u32) {
         credit.backlog = backlog;
         if !credit.wanting && credit.wants_more(self.exclusive) {
-            credit.wanting = true; // G2
+            credit.wanting = true; // V2
             self.wanting.push_back(channel);
         }
     }

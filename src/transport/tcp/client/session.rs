@@ -284,6 +284,7 @@ impl State {
         });
         let OpenGate { token, segments, segment_size, unpack, partitions, channels } = gate;
         let mut places = Vec::with_capacity(channels.len());
+        self.channels.0.reserve_exact(channels.len().saturating_sub(self.free.len()));
         for (nth, OpenChannel { sender, partition, subpartition }) in (0..).zip(channels) {
             let channel = Channel {
                 sender,

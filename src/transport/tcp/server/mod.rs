@@ -10,7 +10,6 @@
 
 pub(super) mod connection;
 mod error;
-mod readers;
 pub(super) mod registry;
 pub(super) mod session;
 

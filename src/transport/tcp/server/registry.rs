@@ -85,14 +85,18 @@ impl Registry {
         let mut receivers: Vec<_> = receivers.into_iter().map(Some).collect();
         if let Some(Known::Awaited(waiters)) = partitions.remove(&id) {
             for (request, waiter) in waiters {
-                let delivery = match take(&mut receivers, &request) {
+                let delivery = match take(&mut receivers, &request, &state) {
                     Ok(receiver) => Delivery::Partition(request, receiver, state.clone()),
                     Err(refusal) => Delivery::Refusal(request, refusal),
                 };
                 if let Err(lost) = waiter.deliveries.send(delivery)
                     && let Delivery::Partition(request, receiver, _) = lost.0
                 {
-                    receivers[request.subpartitions.first as usize] = Some(receiver);
+                    let index = request.subpartitions.first as usize;
+                    if receivers.is_empty() {
+                        receivers = (0..state.subpartitions).map(|_| None).collect();
+                    }
+                    receivers[index] = Some(receiver);
                 }
             }
         }
@@ -105,7 +109,7 @@ impl Registry {
         let mut partitions = self.lock();
         let known = partitions.entry(request.partition).or_insert_with(|| Known::Awaited(Vec::new()));
         match known {
-            Known::Here { receivers, state } => match take(receivers, request) {
+            Known::Here { receivers, state } => match take(receivers, request, state) {
                 Ok(receiver) => Request::Here(receiver, state.clone()),
                 Err(refusal) => Request::Refused(refusal),
             },
@@ -138,16 +142,25 @@ impl Registry {
     }
 }
 
-fn take(receivers: &mut [Option<Receiver>], request: &PartitionRequest) -> Result<Receiver, Refusal> {
+/// Takes the receiver that is asked for; with the last one goes the list of them.
+fn take(
+    receivers: &mut Vec<Option<Receiver>>,
+    request: &PartitionRequest,
+    state: &PartitionState,
+) -> Result<Receiver, Refusal> {
     let range = request.subpartitions;
-    let subpartitions = receivers.len();
+    let subpartitions = state.subpartitions;
     if range.first != range.last {
         return Err(Refusal::SeveralSubpartitions);
     }
-    let Some(place) = receivers.get_mut(range.first as usize) else {
+    if range.first as usize >= subpartitions {
         return Err(Refusal::NoSuchSubpartition { index: range.first, subpartitions });
-    };
-    place.take().ok_or(Refusal::SubpartitionTaken { index: range.first })
+    }
+    let taken = receivers.get_mut(range.first as usize).and_then(Option::take);
+    if receivers.last().is_some_and(Option::is_none) && receivers.iter().all(Option::is_none) {
+        *receivers = Vec::new();
+    }
+    taken.ok_or(Refusal::SubpartitionTaken { index: range.first })
 }
 
 /// What consumers have said of a partition, for its producer.

@@ -17,11 +17,11 @@ use std::{
 
 use super::{
     error::Refusal,
-    readers::{Found, Readers},
     registry::{Delivery, PartitionState, Registry, Request, Waiter},
 };
 use crate::{
     channel::{Event, Item, Receiver},
+    transport::readers::{Found, Readers},
     transport::tcp::{events, limits::ServerLimits, outbox::Outbox, traffic::Traffic},
     wire::{
         BufferResponse, DecodeError, Decoder, ErrorResponse, InputChannelId, Message, PartitionRequest, Role,

@@ -17,6 +17,8 @@
 //! Without credit, or blocked, a reader keeps the token and rests: a writer that goes on wakes nobody. A grant or a
 //! resumption puts it back in turn.
 
+#![cfg_attr(not(feature = "net"), allow(dead_code, reason = "the models use but a part of it"))]
+
 use std::{collections::VecDeque, task::Waker};
 
 use crate::{
@@ -26,7 +28,7 @@ use crate::{
 
 /// One channel, read for the peer.
 #[derive(Debug)]
-pub(super) struct Reader<T> {
+pub(crate) struct Reader<T> {
     receiver: Receiver,
     /// Data messages that may be sent.
     credit: u32,
@@ -37,30 +39,30 @@ pub(super) struct Reader<T> {
     /// Nothing follows.
     ended: bool,
     /// What its user keeps with it.
-    pub(super) with: T,
+    pub(crate) with: T,
 }
 
 impl<T> Reader<T> {
     /// Segments that wait behind what was taken last.
-    pub(super) fn backlog(&self) -> u32 {
+    pub(crate) fn backlog(&self) -> u32 {
         self.receiver.backlog()
     }
 
-    pub(super) fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.blocked
     }
 
-    pub(super) fn is_ended(&self) -> bool {
+    pub(crate) fn is_ended(&self) -> bool {
         self.ended
     }
 
     /// Nothing but priority events is taken from now on, until it is resumed.
-    pub(super) fn block(&mut self) {
+    pub(crate) fn block(&mut self) {
         self.blocked = true;
     }
 
     /// Nothing is taken any more.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.ended = true;
     }
 }
@@ -75,7 +77,7 @@ enum Slot<T> {
 
 /// What [`Readers::next`] found.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Something to send.
     Item(Item),
     /// An event to send that has overtaken what is queued.
@@ -86,7 +88,7 @@ pub(super) enum Found {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Readers<T> {
+pub(crate) struct Readers<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
     ready: VecDeque<u32>,
@@ -98,7 +100,7 @@ pub(super) struct Readers<T> {
 
 impl<T> Readers<T> {
     /// For at most `most` readers at a time.
-    pub(super) fn new(most: u32) -> Self {
+    pub(crate) fn new(most: u32) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -110,12 +112,12 @@ impl<T> Readers<T> {
     }
 
     /// How many are open.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.open
     }
 
     /// The readers, and where they are.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Reader<T>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Reader<T>)> {
         (0..).zip(&self.slots).filter_map(|(index, slot)| match slot {
             Slot::Open(reader) => Some((index, reader)),
             Slot::Free | Slot::Leaving => None,
@@ -126,10 +128,13 @@ impl<T> Readers<T> {
     ///
     /// # Errors
     /// The receiver: all slots are taken.
-    pub(super) fn open(&mut self, receiver: Receiver, credit: u32, with: T) -> Result<u32, Receiver> {
+    pub(crate) fn open(&mut self, receiver: Receiver, credit: u32, with: T) -> Result<u32, Receiver> {
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.slots.len() < self.signal.channels() => {
+                if self.slots.len() == self.slots.capacity() {
+                    self.slots.reserve_exact(self.slots.len() / 8 + 16); // idle channels are to be small
+                }
                 self.slots.push(Slot::Free);
                 self.slots.len() as u32 - 1
             }
@@ -144,7 +149,7 @@ impl<T> Readers<T> {
     }
 
     /// The reader at `index`, if there is one.
-    pub(super) fn get(&mut self, index: u32) -> Option<&mut Reader<T>> {
+    pub(crate) fn get(&mut self, index: u32) -> Option<&mut Reader<T>> {
         match self.slots.get_mut(index as usize) {
             Some(Slot::Open(reader)) => Some(reader),
             _ => None,
@@ -152,7 +157,7 @@ impl<T> Readers<T> {
     }
 
     /// Stops reading at `index`, and gives back what was kept with the reader. What its channel holds is dropped.
-    pub(super) fn close(&mut self, index: u32) -> Option<T> {
+    pub(crate) fn close(&mut self, index: u32) -> Option<T> {
         let slot = self.slots.get_mut(index as usize)?;
         if !matches!(slot, Slot::Open(_)) {
             return None;
@@ -168,14 +173,14 @@ impl<T> Readers<T> {
     }
 
     /// Allows the reader to send `credit` data messages more.
-    pub(super) fn grant(&mut self, index: u32, credit: u32) {
+    pub(crate) fn grant(&mut self, index: u32, credit: u32) {
         let Some(reader) = self.get(index) else { return };
         reader.credit = reader.credit.saturating_add(credit);
         self.take_up(index);
     }
 
     /// Ends the blocking; `forget_credit` also takes back all credit. `false` if it was not blocked.
-    pub(super) fn resume(&mut self, index: u32, forget_credit: bool) -> bool {
+    pub(crate) fn resume(&mut self, index: u32, forget_credit: bool) -> bool {
         let Some(reader) = self.get(index) else { return true };
         if !std::mem::take(&mut reader.blocked) {
             return false;
@@ -197,7 +202,7 @@ impl<T> Readers<T> {
     }
 
     /// The next thing to send, and whose it is; `None` once nobody has anything.
-    pub(super) fn next(&mut self) -> Option<(u32, Found)> {
+    pub(crate) fn next(&mut self) -> Option<(u32, Found)> {
         loop {
             self.collect();
             if let Some((index, event)) = self.next_priority() {
@@ -251,7 +256,7 @@ impl<T> Readers<T> {
     }
 
     /// Leaves `waker` for the next announcement; `false` if there is one, or a reader is in turn.
-    pub(super) fn park(&self, waker: &Waker) -> bool {
+    pub(crate) fn park(&self, waker: &Waker) -> bool {
         self.ready.is_empty() && self.priority.is_empty() && self.signal.park(waker)
     }
 }

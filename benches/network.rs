@@ -1,0 +1,379 @@
+//! Records over TCP on the loopback interface, beside what bare programs reach: `cargo bench --features net --bench
+//! network`, or `make bench FILTER=network`. An argument keeps only the tables whose title contains it.
+//!
+//! * *throughput*: against two threads with blocking sockets that send nothing but frames of a 47-byte header and 32 KiB,
+//!   eight in one vectored write, and read each body with the next header in one vectored read.
+//! * *latency*: one flushed record of 64 B there and one back, against a bare ping-pong of 64 B on tokio.
+//! * *TLS*: against bare rustls streams that send the same frames.
+//! * *trickle*: what the network threads take for a record when each is flushed, at 200,000 a second.
+#![allow(missing_docs, unreachable_pub, clippy::cast_precision_loss)]
+
+#[allow(dead_code, reason = "other benches use the rest")]
+#[path = "support/mod.rs"]
+mod support;
+
+use std::{
+    io::{self, IoSlice, IoSliceMut, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use forebay::{
+    gate::RecordReader,
+    partition::{Forward, RecordWriter, ResultPartition, RoundRobin},
+    pool::NetworkBufferPool,
+    transport::tcp::{Client, GateOptions, RemotePartition, Server, TlsConfig},
+    wire::ResultPartitionId,
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use support::{Contestant, SEGMENT, compare, timed};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const ROUNDS: usize = 9;
+const HEADER: usize = 47;
+const BATCH: usize = 8;
+
+fn main() {
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wanted =
+        |title: &str| filter.as_ref().is_none_or(|filter| title.contains(filter.as_str()) || filter == "network");
+    println!("forebay {}, {} cores", env!("CARGO_PKG_VERSION"), thread::available_parallelism().map_or(0, usize::from));
+    for (payload, bytes) in [(SEGMENT - 4, 256 << 20), (1 << 20, 256 << 20), (1024, 128 << 20), (64, 32 << 20)] {
+        let title = format!("throughput: {payload} B records over one channel, per 32 KiB");
+        if wanted(&title) {
+            throughput(&title, payload, bytes, 1, None);
+        }
+    }
+    if wanted("throughput: 64 B records over 256 channels, per 32 KiB") {
+        throughput("throughput: 64 B records over 256 channels, per 32 KiB", 64, 32 << 20, 256, None);
+    }
+    if wanted("TLS: 32764 B records, per 32 KiB") {
+        throughput("TLS: 32764 B records, per 32 KiB", SEGMENT - 4, 128 << 20, 1, Some(&Certificates::new()));
+    }
+    if wanted("latency") {
+        latency();
+    }
+    if wanted("trickle") {
+        trickle();
+    }
+}
+
+/// An authority, and a node that it has signed.
+struct Certificates {
+    authority: String,
+    certificate: String,
+    key: String,
+}
+
+impl Certificates {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed");
+        let key = KeyPair::generate().expect("a key");
+        let node = CertificateParams::new(vec!["127.0.0.1".into()]).expect("a name");
+        let certificate = node.signed_by(&key, &authority).expect("signed");
+        Self { authority: authority.pem(), certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    fn config(&self) -> TlsConfig {
+        let (certificate, key) = (self.certificate.as_bytes(), self.key.as_bytes());
+        TlsConfig::from_pem(certificate, key, self.authority.as_bytes()).expect("made above")
+    }
+}
+
+fn throughput(title: &str, payload: usize, bytes: usize, channels: u32, tls: Option<&Certificates>) {
+    let records = bytes / payload;
+    let frames = bytes / SEGMENT;
+    let mut pair = Pair::new(channels, tls);
+    let limit = match tls {
+        None => Contestant::new("the limit: bare sockets, two threads", || bare(frames)),
+        Some(tls) => Contestant::new("bare rustls streams, two threads", || bare_tls(tls, frames)),
+    };
+    let ours = Contestant::new("forebay", || pair.run(records, payload));
+    compare(title, frames as u64, ROUNDS, vec![limit, ours]);
+}
+
+fn connected() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let out = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+    let (back, _) = listener.accept().expect("accepted");
+    for stream in [&out, &back] {
+        stream.set_nodelay(true).expect("an option");
+    }
+    (out, back)
+}
+
+fn bare(frames: usize) -> Duration {
+    let (mut out, mut back) = connected();
+    timed(|| {
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let bodies: Vec<Vec<u8>> = (0..16).map(|n| vec![n; SEGMENT]).collect();
+                let header = [1; HEADER];
+                for batch in 0..frames / BATCH {
+                    let mut parts = [IoSlice::new(&[]); 2 * BATCH];
+                    for n in 0..BATCH {
+                        parts[2 * n] = IoSlice::new(&header);
+                        parts[2 * n + 1] = IoSlice::new(&bodies[(batch * BATCH + n) % bodies.len()]);
+                    }
+                    let mut parts = &mut parts[..];
+                    while !parts.is_empty() {
+                        let n = out.write_vectored(parts).expect("a reader");
+                        IoSlice::advance_slices(&mut parts, n);
+                    }
+                }
+            });
+            scope.spawn(move || {
+                let mut bodies: Vec<Vec<u8>> = (0..16).map(|_| vec![0; SEGMENT]).collect();
+                let mut header = [0; HEADER];
+                back.read_exact(&mut header).expect("a writer");
+                let frames = frames / BATCH * BATCH;
+                for frame in 0..frames {
+                    let len = bodies.len();
+                    let body = &mut bodies[frame % len];
+                    let next = if frame + 1 < frames { HEADER } else { 0 };
+                    let (mut at, mut next_at) = (0, 0);
+                    while at < SEGMENT || next_at < next {
+                        let parts = [IoSliceMut::new(&mut body[at..]), IoSliceMut::new(&mut header[next_at..next])];
+                        let n = back.read_vectored(&mut { parts }).expect("a writer");
+                        let body_part = n.min(SEGMENT - at);
+                        at += body_part;
+                        next_at += n - body_part;
+                    }
+                    std::hint::black_box(body[0]);
+                }
+            });
+        });
+    })
+}
+
+fn bare_tls(certificates: &Certificates, frames: usize) -> Duration {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let (mut out, mut back) = connected();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificates.authority.as_bytes()).expect("PEM")).expect("a root");
+    let chain = vec![CertificateDer::from_pem_slice(certificates.certificate.as_bytes()).expect("PEM")];
+    let key = PrivateKeyDer::from_pem_slice(certificates.key.as_bytes()).expect("PEM");
+    let server = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate");
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "127.0.0.1".try_into().expect("a name");
+    let mut server = rustls::ServerConnection::new(Arc::new(server)).expect("a connection");
+    let mut client = rustls::ClientConnection::new(Arc::new(client), name).expect("a connection");
+    timed(|| {
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let frame = vec![1; HEADER + SEGMENT];
+                let mut stream = rustls::Stream::new(&mut server, &mut out);
+                (0..frames).for_each(|_| stream.write_all(&frame).expect("a reader"));
+                stream.flush().expect("a reader");
+            });
+            scope.spawn(move || {
+                let mut frame = vec![0; HEADER + SEGMENT];
+                let mut stream = rustls::Stream::new(&mut client, &mut back);
+                for _ in 0..frames {
+                    stream.read_exact(&mut frame).expect("a writer");
+                    std::hint::black_box(frame[HEADER]);
+                }
+            });
+        });
+    })
+}
+
+/// A server and a client of it, for one partition after another.
+struct Pair {
+    pool: NetworkBufferPool,
+    server: Server,
+    client: Client,
+    channels: u32,
+    next: u32,
+}
+
+impl Pair {
+    fn new(channels: u32, tls: Option<&Certificates>) -> Self {
+        let pool = NetworkBufferPool::builder().segments(4 * channels + 256).build().expect("memory");
+        let (mut server, mut client) = (Server::builder(), Client::builder());
+        if let Some(tls) = tls {
+            (server, client) = (server.tls(tls.config()), client.tls(tls.config()));
+        }
+        let server = server.start("127.0.0.1:0").expect("loopback");
+        Self { pool, server, client: client.start().expect("a thread"), channels, next: 0 }
+    }
+
+    fn open(&mut self) -> (ResultPartition, RecordReader) {
+        self.next += 1;
+        let mut id = [7; 60];
+        id[16..20].copy_from_slice(&self.next.to_be_bytes());
+        let id = ResultPartitionId::from_bytes(id);
+        let producer = self.pool.local_pool("producer").required(self.channels.max(32)).build().expect("segments");
+        let (partition, _) = self.server.serve(id, producer, self.channels as usize).expect("a new id");
+        let address = self.server.local_addr().to_string();
+        let remotes: Vec<_> = (0..self.channels).map(|n| RemotePartition::new(address.clone(), id, n)).collect();
+        let options = GateOptions::default().floating(30);
+        let gate = self.client.gate(&self.pool, &options, &remotes).expect("segments");
+        (partition, RecordReader::new(gate, 2 << 20))
+    }
+
+    fn run(&mut self, records: usize, payload: usize) -> Duration {
+        let (partition, mut reader) = self.open();
+        timed(|| {
+            thread::scope(|scope| {
+                scope.spawn(move || {
+                    let record = vec![1_u8; payload];
+                    let mut writer = RecordWriter::new(partition, RoundRobin::default());
+                    (0..records).for_each(|_| writer.emit(&record[..]).expect("a reader"));
+                    writer.close();
+                });
+                let mut count = 0;
+                while let Some(record) = reader.next().expect("a writer") {
+                    std::hint::black_box(record.bytes()[0]);
+                    count += 1;
+                }
+                assert_eq!(count, records);
+            });
+        })
+    }
+}
+
+const TRIPS: usize = 10_000;
+
+/// p50, p99 and p99.9 of round trips.
+fn percentiles(mut times: Vec<Duration>) -> [Duration; 3] {
+    times.sort_unstable();
+    [500, 990, 999].map(|per_mille| times[times.len() * per_mille / 1000])
+}
+
+fn latency() {
+    let (mut bare, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        bare.push(percentiles(bare_ping_pong()));
+        ours.push(percentiles(ping_pong()));
+    }
+    println!("\nlatency: round trip of 64 B, each flushed; medians of 5 rounds of {TRIPS}");
+    for (nth, name) in ["p50", "p99", "p99.9"].into_iter().enumerate() {
+        let middle = |rounds: &[[Duration; 3]]| {
+            let mut values: Vec<_> = rounds.iter().map(|round| round[nth]).collect();
+            values.sort_unstable();
+            values[values.len() / 2].as_secs_f64() * 1e6
+        };
+        let (bare, ours) = (middle(&bare), middle(&ours));
+        println!("  {name:<6} bare tokio {bare:>8.1} µs   forebay {ours:>8.1} µs   ratio {:.2}", ours / bare);
+    }
+}
+
+fn bare_ping_pong() -> Vec<Duration> {
+    let (out, back) = connected();
+    let run = |stream: TcpStream, first: bool| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        runtime.block_on(async move {
+            stream.set_nonblocking(true).expect("an option");
+            let mut stream = tokio::net::TcpStream::from_std(stream).expect("a socket");
+            let mut message = [1; 64];
+            let mut times = Vec::with_capacity(TRIPS);
+            for _ in 0..TRIPS {
+                let start = Instant::now();
+                if first {
+                    stream.write_all(&message).await.expect("a peer");
+                }
+                stream.read_exact(&mut message).await.expect("a peer");
+                if !first {
+                    stream.write_all(&message).await.expect("a peer");
+                }
+                times.push(start.elapsed());
+            }
+            Ok::<_, io::Error>(times)
+        })
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(move || run(back, false).map(drop));
+        let times = run(out, true).expect("no error");
+        other.join().expect("no panic").expect("no error");
+        times
+    })
+}
+
+fn ping_pong() -> Vec<Duration> {
+    let (mut there, mut back) = (Pair::new(1, None), Pair::new(1, None));
+    let ((to, mut from_first), (answer, mut answers)) = (there.open(), back.open());
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut writer = RecordWriter::new(answer, Forward);
+            while let Some(record) = from_first.next().expect("a peer") {
+                writer.emit(record.bytes()).expect("a peer");
+                writer.flush();
+            }
+            writer.close();
+        });
+        let mut writer = RecordWriter::new(to, Forward);
+        let mut times = Vec::with_capacity(TRIPS);
+        for _ in 0..TRIPS {
+            let start = Instant::now();
+            writer.emit(&[1_u8; 64][..]).expect("a peer");
+            writer.flush();
+            assert!(answers.next().expect("a peer").is_some());
+            times.push(start.elapsed());
+        }
+        writer.close();
+        assert!(answers.next().expect("a peer").is_none());
+        times
+    })
+}
+
+/// CPU time of the network threads of this process so far.
+#[cfg(target_os = "linux")]
+fn network_cpu() -> Duration {
+    let mut ticks = 0;
+    for task in std::fs::read_dir("/proc/self/task").expect("Linux").flatten() {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        if stat.contains("(forebay-") {
+            let fields: Vec<_> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+            ticks += [11, 12].iter().filter_map(|&n| fields.get(n)?.parse::<u64>().ok()).sum::<u64>();
+        }
+    }
+    Duration::from_millis(10 * ticks)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn network_cpu() -> Duration {
+    Duration::ZERO
+}
+
+fn trickle() {
+    const A_SECOND: u64 = 200_000;
+    const RECORDS: u64 = 3 * A_SECOND;
+    let mut pair = Pair::new(1, None);
+    let (partition, mut reader) = pair.open();
+    let before = network_cpu();
+    let start = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            for number in 0..RECORDS {
+                while start.elapsed().as_secs_f64() * (A_SECOND as f64) < number as f64 {
+                    thread::yield_now();
+                }
+                writer.emit(&[1_u8; 64][..]).expect("a reader");
+                writer.flush();
+            }
+            writer.close();
+        });
+        while reader.next().expect("a writer").is_some() {}
+    });
+    let (took, cpu, received) = (start.elapsed(), network_cpu() - before, pair.client.received());
+    println!("\ntrickle: {RECORDS} records of 64 B, each flushed, {A_SECOND} a second offered");
+    println!("  {:.0} a second", RECORDS as f64 / took.as_secs_f64());
+    println!("  {:.2} µs of network CPU a record", cpu.as_secs_f64() * 1e6 / RECORDS as f64);
+    println!("  {:.1} records a buffer", RECORDS as f64 / received.buffers.max(1) as f64);
+}

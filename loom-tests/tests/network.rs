@@ -1,0 +1,138 @@
+//! What a connection's task shares with writers and readers: announcements, credit, places that are used again.
+#![cfg(forebay_loom)]
+
+use forebay::{
+    gate::{BufferOrEvent, InputGate},
+    models::{Readers, Sent, Unread, remote, serve},
+    partition::{Forward, RecordWriter, ResultPartition},
+    pool::NetworkBufferPool,
+};
+use loom::thread;
+
+/// A partition of one channel, with segments of 8 bytes.
+fn partition(segments: u32) -> (NetworkBufferPool, ResultPartition, Unread) {
+    let pool = NetworkBufferPool::builder().segments(segments).segment_size(8).build().unwrap();
+    let local = pool.local_pool("writer").required(segments).maximum(segments).build().unwrap();
+    let (partition, mut unread) = serve(local, 1);
+    (pool, partition, unread.remove(0))
+}
+
+/// 2 threads, 1 segment: the reader comes before, while or after the writer writes and says that it has; whatever it
+/// finds, it comes to the end. Mutants: the token of a channel whose reader is yet to come, the second look.
+#[test]
+fn a_reader_that_comes_later_misses_nothing() {
+    loom::model(|| {
+        let (_pool, partition, unread) = partition(1);
+        let writer = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            writer.emit(&b"abc"[..]).unwrap();
+            writer.close();
+        });
+        let mut readers = Readers::new(1);
+        let index = readers.open(unread, 1).unwrap();
+        let (from, Sent::Data(buffer)) = readers.next() else { panic!("data come first") };
+        assert_eq!((from, &buffer[4..]), (index, &b"abc"[..]));
+        assert!(matches!(readers.next(), (_, Sent::Event)), "the end");
+        writer.join().unwrap();
+    });
+}
+
+/// 2 threads, 1 segment, no credit at first: a channel that rests for credit while its writer goes on is in turn again
+/// once it is granted, and one that has become idle before is announced. Mutants: the round after a grant.
+#[test]
+fn credit_comes_to_a_channel_that_rests_or_is_idle() {
+    loom::model(|| {
+        let (_pool, partition, unread) = partition(1);
+        let writer = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            writer.emit(&b"abc"[..]).unwrap();
+            writer.close();
+        });
+        let mut readers = Readers::new(1);
+        let index = readers.open(unread, 0).unwrap();
+        assert!(matches!(readers.next(), (_, Sent::Starved)), "it has data, and may not send");
+        assert!(readers.try_next().is_none(), "and rests");
+        readers.grant(index, 1);
+        assert!(matches!(readers.next(), (_, Sent::Data(_))));
+        assert!(matches!(readers.next(), (_, Sent::Event)), "the end needs no credit");
+        writer.join().unwrap();
+    });
+}
+
+/// 3 threads, 1 place: a channel is given up while its writer announces it; the next gets its place no sooner than the
+/// announcement has turned up, and is not lost among them. No mutant: a place that is freed too early survives it.
+#[test]
+fn a_place_is_used_again_once_its_index_has_turned_up() {
+    loom::model(|| {
+        let (_pool, first, gone) = partition(1);
+        let (_other, second, mut next) = partition(1);
+        let write = |partition| {
+            thread::spawn(move || {
+                let mut writer = RecordWriter::new(partition, Forward);
+                let _ = writer.emit(&b"abc"[..]);
+                writer.close();
+            })
+        };
+        let mut readers = Readers::new(1);
+        let index = readers.open(gone, 0).unwrap();
+        let early = readers.try_next(); // nothing yet, and the token is gone; or starved
+        let writers = [write(first), write(second)];
+        readers.close(index);
+        drop(early);
+        loop {
+            match readers.open(next, 1) {
+                Ok(_) => break,
+                Err(unread) => next = unread,
+            }
+            assert!(readers.try_next().is_none(), "nothing is sent of what is given up");
+            thread::yield_now();
+        }
+        assert!(matches!(readers.next(), (_, Sent::Data(_))));
+        assert!(matches!(readers.next(), (_, Sent::Event)));
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+    });
+}
+
+/// 2 threads, 2 segments: buffers come from a connection while the gate looks, sleeps, or goes away; each comes home.
+/// Mutants: telling the gate.
+#[test]
+fn what_arrives_is_not_overlooked_by_the_gate() {
+    loom::model(|| {
+        let (pool, mut arrivals, mut gate) = arriving();
+        let mut local = pool.local_pool("connection").required(1).build().unwrap();
+        let connection = thread::spawn(move || {
+            let buffer = local.try_request().unwrap().freeze(4);
+            assert!(arrivals.arrive(buffer));
+            arrivals.end();
+            local
+        });
+        assert!(matches!(gate.next().unwrap(), Some((0, BufferOrEvent::Buffer(_)))));
+        assert!(matches!(gate.next().unwrap(), Some((0, BufferOrEvent::Event(_)))));
+        drop(connection.join().unwrap());
+        assert_eq!(pool.in_use(), 0);
+    });
+}
+
+/// 2 threads, 1 segment: the gate goes while a buffer is on its way to it.
+#[test]
+fn what_arrives_for_a_gate_that_goes_comes_home() {
+    loom::model(|| {
+        let (pool, mut arrivals, gate) = arriving();
+        let mut local = pool.local_pool("connection").required(1).build().unwrap();
+        let connection = thread::spawn(move || {
+            let buffer = local.try_request().unwrap().freeze(4);
+            let _ = arrivals.arrive(buffer);
+            drop(arrivals);
+            local
+        });
+        drop(gate);
+        drop(connection.join().unwrap());
+        assert_eq!(pool.in_use(), 0, "whoever came last has emptied the queue");
+    });
+}
+
+fn arriving() -> (NetworkBufferPool, forebay::models::Arrivals, InputGate) {
+    let pool = NetworkBufferPool::builder().segments(1).segment_size(8).build().unwrap();
+    let (arrivals, gate) = remote();
+    (pool, arrivals, gate)
+}
