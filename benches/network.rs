@@ -371,7 +371,7 @@ fn trickle() {
         });
         while reader.next().expect("a writer").is_some() {}
     });
-    let (took, cpu, received) = (start.elapsed(), network_cpu() - before, pair.client.received());
+    let (took, cpu, received) = (start.elapsed(), network_cpu().saturating_sub(before), pair.client.received());
     println!("\ntrickle: {RECORDS} records of 64 B, each flushed, {A_SECOND} a second offered");
     println!("  {:.0} a second", RECORDS as f64 / took.as_secs_f64());
     println!("  {:.2} µs of network CPU a record", cpu.as_secs_f64() * 1e6 / RECORDS as f64);

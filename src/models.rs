@@ -283,6 +283,7 @@ impl Readers {
     }
 
     /// The same, waiting for it as a connection's task does.
+    #[allow(clippy::should_implement_trait, reason = "as the gate's `next`")]
     pub fn next(&mut self) -> (u32, Sent) {
         let found = block_on(None, |context| {
             loop {

@@ -91,6 +91,7 @@ pub(crate) fn park_until(deadline: Option<std::time::Instant>) {
 /// Parking with a token that is kept. loom's own is lost when the thread waits for a lock in between, and a wake that comes
 /// late ends a join, which loom takes for a park.
 #[cfg(forebay_loom)]
+#[allow(clippy::disallowed_types, reason = "of the model's own bookkeeping, which is not to be explored")]
 mod parking {
     use std::sync::{
         Arc,

@@ -37,6 +37,8 @@
 //! L. Lamport's ring of one producer and one consumer (*Proving the Correctness of Multiprocess Programs*, 1977); the
 //! closing is biased locking's revocation, with `membarrier` in place of a safepoint.
 
+#![cfg_attr(forebay_loom, allow(clippy::modulo_one, reason = "loom explores one lane"))]
+
 use std::ptr;
 
 use super::{barrier, number};
