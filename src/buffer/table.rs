@@ -143,13 +143,12 @@ impl Header {
 
     /// Says who lends the segment. The caller has its only name, and nobody a handle.
     pub(super) fn stamp(&self, lent_by: LentBy) {
-        // Mostly it is as last time: then the header's line stays as it is, on whichever core has it.
-        if self.lent_by() != lent_by {
-            self.lent_by.with_mut(|slot| {
-                // SAFETY: H2, the caller's promise, so no handle reads the cell.
-                unsafe { *slot = lent_by }
-            });
-        }
+        // Always, also where it looks the same: another home may stand where an earlier one did, and a pointer to what is
+        // freed may not be followed, though it is equal. Segments that stay with their owner are not stamped again (L3).
+        self.lent_by.with_mut(|slot| {
+            // SAFETY: H2, the caller's promise, so no handle reads the cell.
+            unsafe { *slot = lent_by }
+        });
     }
 
     /// Who lent the segment. The caller holds a handle to it, or its `FreeSegment`.
