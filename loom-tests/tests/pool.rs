@@ -398,7 +398,7 @@ fn returns_by_a_lane_meet_the_owner() {
         let mut local = with_open_lanes(&pool, 2);
         let mut both = [written(&mut local, 1), written(&mut local, 2)];
         let returned = Done::new();
-        let returner = thread::spawn({
+        let there = thread::spawn({
             let returned = returned.clone();
             move || {
                 both[0][0] = 9;
@@ -410,7 +410,7 @@ fn returns_by_a_lane_meet_the_owner() {
         if let Ok(mut early) = local.try_request() {
             early[0] = 3;
         }
-        returner.join().unwrap();
+        there.join().unwrap();
         let all = [written(&mut local, 1), written(&mut local, 2)];
         assert!(local.try_request().is_err(), "two, not more");
         drop(all);

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! # Invariants
-//! * **V1** There are at least as many segments in `spare` as credits that the channels have been granted and have not
+//! * **X1** There are at least as many segments in `spare` as credits that the channels have been granted and have not
 //!   used: so a buffer that arrives for a credit finds a segment, at once (C1).
 //! * **V2** A channel stands in `wanting` once, and only while it wants more.
 //!
@@ -112,7 +112,7 @@ impl Segments {
         }
         credit.outstanding -= 1;
         self.granted -= 1;
-        self.spare.pop() // V1: one for each credit
+        self.spare.pop() // X1: one for each credit
     }
 
     /// `channel` has so many buffers waiting at its sender.
