@@ -168,7 +168,7 @@ fn notified_by(notifiers: u32, wakes: u32) {
 }
 
 /// 2 threads, 1 registration at least and 1 wake: no wake is lost, and the cell is touched by one thread at a time.
-/// Mutants: K2, K3, K4, the mark that `register` finds, the own wake when somebody is waking.
+/// Mutants: K2, K3, K4, the mark that `register` finds.
 #[test]
 fn one_wake_is_not_lost() {
     notified_by(1, 1);
@@ -180,7 +180,7 @@ fn two_wakes_of_one_thread_are_not_lost() {
     notified_by(1, 2);
 }
 
-/// 3 threads: notifiers that meet each other as well. Mutant: K5.
+/// 3 threads: notifiers that meet each other as well. Mutants: K5, the own wake when somebody is waking.
 #[test]
 fn two_wakes_of_two_threads_are_not_lost() {
     notified_by(2, 1);

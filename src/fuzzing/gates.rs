@@ -247,6 +247,8 @@ impl Model {
             }
             BufferOrEvent::Priority { event: Event::CancelCheckpointMarker { .. }, .. } => panic!("never sent"),
             BufferOrEvent::Priority { overtaken, .. } => {
+                // It takes its gate's turn, whoever's that was: turns are counted anew.
+                self.channels.iter_mut().for_each(|state| state.passed_over = [0; CHANNELS]);
                 let state = &mut self.channels[channel];
                 let end = state.priority.pop_front().expect("sent");
                 let len = overtaken.iter().map(|buffer| buffer.len() as u64).sum::<u64>();

@@ -214,6 +214,8 @@ impl InputGate {
                     if stays {
                         self.watched.push(index);
                     } else {
+                        // It has had its turn: the others, which may have something by now, come before its next.
+                        self.ready.extend(self.watched.drain(..));
                         self.ready.push_back(index);
                     }
                     return self.found(index, item);
