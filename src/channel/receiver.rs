@@ -48,15 +48,18 @@ impl Receiver {
         }
     }
 
-    /// What [`poll`](Self::poll) would return now; segments that turn out to be empty are dropped on the way. Wait-free.
-    pub(crate) fn peek(&mut self) -> Option<Next> {
+    /// What [`poll`](Self::poll), or [`poll_whole`](Self::poll_whole) if not `open`, would return now; segments that turn
+    /// out to be empty are dropped on the way. Wait-free.
+    pub(crate) fn peek(&mut self, open: bool) -> Option<Next> {
         let queue = self.queue.as_mut()?;
         loop {
             match queue.front()? {
                 Entry::Event(_) => return Some(Next::Event),
                 Entry::Whole(buffer) if !buffer.is_empty() => return Some(Next::Data),
+                Entry::Data(consumer) if !consumer.is_finished() => {
+                    return (open && consumer.is_readable()).then_some(Next::Data);
+                }
                 Entry::Data(consumer) if consumer.is_readable() => return Some(Next::Data),
-                Entry::Data(consumer) if !consumer.is_consumed() => return None,
                 Entry::Whole(_) | Entry::Data(_) => {}
             }
             queue.pop();

@@ -28,6 +28,7 @@ use crate::{
 
 /// One channel, read for the peer.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Reader<T> {
     receiver: Receiver,
     /// Data messages that may be sent.
@@ -38,6 +39,8 @@ pub(crate) struct Reader<T> {
     blocked: bool,
     /// Nothing follows.
     ended: bool,
+    /// The writer has flushed, and the open segment was not looked at since.
+    flushed: bool,
     /// What its user keeps with it.
     pub(crate) with: T,
 }
@@ -141,7 +144,7 @@ impl<T> Readers<T> {
             None => return Err(receiver),
         };
         receiver.attach(self.signal.clone(), index);
-        let reader = Reader { receiver, credit, held: false, blocked: false, ended: false, with };
+        let reader = Reader { receiver, credit, held: false, blocked: false, ended: false, flushed: false, with };
         self.slots[index as usize] = Slot::Open(reader);
         self.ready.push_back(index); // N1: it has had the token from the start
         self.open += 1;
@@ -285,8 +288,10 @@ enum May {
 }
 
 impl<T> Reader<T> {
+    /// Of a segment that is still being filled there is something only once the writer has flushed: else it would go in as
+    /// many pieces as we look at it, each a message.
     fn may(&mut self) -> May {
-        match self.receiver.peek() {
+        match self.receiver.peek(self.flushed) {
             None => May::Nothing,
             _ if self.ended => May::Nothing,
             _ if self.blocked => May::Rest,
@@ -295,8 +300,12 @@ impl<T> Reader<T> {
         }
     }
 
+    /// After [`May::Send`].
     fn take(&mut self) -> Option<Item> {
-        let item = self.receiver.poll();
+        let item = self.receiver.poll_whole().or_else(|| {
+            self.flushed = false; // more of the same segment is of interest only once the writer says so
+            self.receiver.poll()
+        });
         if let Some(Item::Buffer(_)) = &item {
             self.credit -= 1; // N2: looked at in `may`
         }
@@ -314,7 +323,7 @@ impl<T> Reader<T> {
             }
             May::Nothing => {}
         }
-        self.receiver.unqueue();
+        self.flushed |= self.receiver.unqueue();
         match self.may() {
             May::Rest if self.receiver.requeue() => self.rest(),
             May::Nothing | May::Rest => Turn::Idle, // if there is something it is announced anew, and its turn comes
