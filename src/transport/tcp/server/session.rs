@@ -225,7 +225,7 @@ impl Session {
                 self.waiting.insert(request.receiver, Waiting { request, until });
                 self.expiry.push_back((until, request.receiver));
             }
-            Request::Refused(refusal) => self.refuse(None, &refusal),
+            Request::Refused(refusal) => self.refuse_request(request.receiver, &refusal),
         }
     }
 
@@ -251,8 +251,14 @@ impl Session {
     /// The partition that a request has waited for is there, but will not have it.
     fn deliver_refusal(&mut self, request: &PartitionRequest, refusal: &Refusal) {
         if self.waiting.remove(&request.receiver).is_some() {
-            self.refuse(None, refusal);
+            self.refuse_request(request.receiver, refusal);
         }
+    }
+
+    /// What Flink takes for an error of the whole connection is one here too; a range it does not refuse at all.
+    fn refuse_request(&mut self, receiver: InputChannelId, refusal: &Refusal) {
+        let one = matches!(refusal, Refusal::SeveralSubpartitions).then_some(receiver);
+        self.refuse(one, refusal);
     }
 
     fn open(&mut self, request: PartitionRequest, receiver: Receiver, partition: &Arc<PartitionState>) {
