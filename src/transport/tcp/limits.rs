@@ -1,6 +1,6 @@
 //! What a peer can make this side hold, and how long it can make it wait.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::wire::Limits;
 
@@ -45,4 +45,10 @@ impl ServerLimits {
     pub(super) fn wire(&self) -> Limits {
         Limits { event: self.task_event, ..Limits::default() }
     }
+}
+
+/// `wait` after `since`; what the clock can not say, as for [`Duration::MAX`], is 30 years after it.
+pub(super) fn after(since: Instant, wait: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    since.checked_add(wait).unwrap_or_else(|| since + FAR)
 }
