@@ -156,7 +156,8 @@ fn write_ticket(file: &Path, ticket: &str) -> Result<()> {
         return writeln!(stdout, "{ticket}").and_then(|()| stdout.flush()).context("cannot print the ticket");
     }
     let unfinished = file.with_extension(format!("tmp-{}", std::process::id()));
-    fs::write(&unfinished, format!("{ticket}\n"))
-        .and_then(|()| fs::rename(&unfinished, file))
-        .with_context(|| format!("cannot write the ticket {}", file.display()))
+    fs::write(&unfinished, format!("{ticket}\n")).and_then(|()| fs::rename(&unfinished, file)).map_err(|error| {
+        let _ = fs::remove_file(&unfinished); // it may not even be there
+        anyhow::Error::new(error).context(format!("cannot write the ticket {}", file.display()))
+    })
 }
