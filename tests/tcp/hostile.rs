@@ -89,6 +89,7 @@ fn patience_without_end_is_no_error() {
     patient.message = Duration::MAX;
     patient.stalled_write = Duration::MAX;
     patient.partition_wait = Duration::MAX;
+    (patient.requests, patient.connections, patient.task_event) = (u32::MAX, u32::MAX, u32::MAX);
     let observed = Observed::start(Server::builder().limits(patient));
     let client = Client::builder().partition_wait(Duration::MAX).connect_timeout(Duration::MAX).start().unwrap();
     let pool = pool(32);

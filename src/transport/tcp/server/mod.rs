@@ -174,7 +174,7 @@ impl ServerBuilder {
         let shared = Arc::new(Shared {
             options: self.options,
             tls,
-            limits: self.limits,
+            limits: self.limits.kept(),
             observer: self.observer,
             connections: Mutex::default(),
             ended: Condvar::new(),
