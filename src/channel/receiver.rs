@@ -1,6 +1,6 @@
 //! The reading end of a channel.
 
-use super::{Entry, FLUSHED, QUEUED, RELEASED, Rare, Reader, Shared, SharedEvent, Signal};
+use super::{Entry, FLUSHED, QUEUED, RELEASED, Rare, Shared, SharedEvent, Signal};
 use crate::{
     buffer::Buffer,
     lockfree::spsc::Consumer,
@@ -28,23 +28,22 @@ pub(crate) struct Receiver {
     shared: Arc<Shared>,
     /// There until released.
     queue: Option<Consumer<Entry>>,
-    /// Buffers ever taken out, wrapping.
-    taken: u32,
 }
 
 impl Receiver {
     pub(super) fn new(shared: Arc<Shared>, queue: Consumer<Entry>) -> Self {
-        Self { shared, queue: Some(queue), taken: 0 }
+        Self { shared, queue: Some(queue) }
     }
 
     /// Says who reads; the reader has the token. Once, and before the first [`unqueue`](Self::unqueue).
     pub(crate) fn attach(&self, signal: Arc<Signal>, index: u32) {
-        let attached = self.shared.reader.set(Reader { signal, index });
+        self.shared.index.store(index, Ordering::Relaxed); // nobody else writes; published by the next
+        let attached = self.shared.signal.set(signal);
         assert!(attached.is_ok(), "a receiver has one reader");
         // What overtook before there was anybody to tell. One that is told twice is found once.
         let waiting = self.shared.rare().as_ref().map_or(0, |rare| rare.lane.len());
-        if let Some(reader) = self.shared.reader.get() {
-            (0..waiting).for_each(|_| reader.signal.announce_priority(reader.index));
+        if let Some((signal, index)) = self.shared.reader() {
+            (0..waiting).for_each(|_| signal.announce_priority(index));
         }
     }
 
@@ -63,9 +62,7 @@ impl Receiver {
                 Entry::Whole(_) | Entry::Data(_) => {}
             }
             queue.pop();
-            self.taken = self.taken.wrapping_add(1);
-            // Relaxed: as in `poll`.
-            self.shared.taken.store(self.taken, Ordering::Relaxed);
+            self.shared.count_taken();
         }
     }
 
@@ -98,9 +95,7 @@ impl Receiver {
                 Entry::Data(consumer) => consumer.into_last().expect("finished"),
                 Entry::Whole(buffer) => buffer,
             };
-            self.taken = self.taken.wrapping_add(1);
-            // Relaxed: nobody else writes; a number by itself.
-            self.shared.taken.store(self.taken, Ordering::Relaxed);
+            self.shared.count_taken();
             if !buffer.is_empty() {
                 return Some(Item::Buffer(buffer));
             }
@@ -112,7 +107,7 @@ impl Receiver {
     /// sending one; for a channel that announced one.
     pub(crate) fn poll_priority(&mut self) -> Option<(SharedEvent, Vec<Buffer>)> {
         let (event, before, ticket) = self.shared.rare().as_mut()?.lane.pop_front()?;
-        let mut left = before.wrapping_sub(self.taken) as i32; // none, if the reader is beyond that place already
+        let mut left = before.wrapping_sub(self.shared.taken()) as i32; // none, if the reader is beyond that place already
         let mut overtaken = Vec::new();
         if let Some(queue) = &mut self.queue {
             queue.look_through(|entry| {

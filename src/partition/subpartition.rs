@@ -15,7 +15,7 @@ pub(super) struct ResultSubpartition {
     /// The segment being filled.
     pub(super) open: Option<BufferBuilder>,
     /// Bytes of the open segment that the reader was told of.
-    told: usize,
+    told: u32,
     released: bool,
 }
 
@@ -53,9 +53,9 @@ impl ResultSubpartition {
     /// Tells the reader of what was committed in the open segment, if it is more than it was told of.
     pub(super) fn flush(&mut self) {
         if let Some(builder) = &self.open
-            && builder.written() != self.told
+            && builder.written() as u32 != self.told
         {
-            self.told = builder.written();
+            self.told = builder.written() as u32;
             self.tell(Told::Flushed);
         }
     }
