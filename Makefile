@@ -108,10 +108,10 @@ miri: ## The library and tests/ but what needs the system under Miri: undefined 
 	  cargo +nightly miri test --lib $(MIRI_TESTS:%=--test %) --target-dir $(TARGET)/miri -- $(FILTER)
 
 # ThreadSanitizer's runtime makes mlock do nothing, so the one test that it is refused can not hold.
-tsan: ## Unit tests and tests/ under ThreadSanitizer, std included
+tsan: ## Unit tests and tests/ under ThreadSanitizer, the network too, std included
 	@$(call nightly,rust-src)
 	RUSTFLAGS=-Zsanitizer=thread cargo +nightly test -Zbuild-std --target $(HOST) --target-dir $(TARGET)/tsan \
-	  --lib --tests -- --skip a_lock_over_the_limit_is_refused $(FILTER)
+	  --features net --lib --tests -- --skip a_lock_over_the_limit_is_refused $(FILTER)
 
 deep: ## .ci/deep: everything slow (an hour or more)
 	.ci/deep
