@@ -85,6 +85,7 @@ impl<S> RecordWriter<S> {
     pub fn with_flush(mut self, policy: FlushPolicy<'_>) -> Self {
         self.flush_each = matches!(policy, FlushPolicy::EveryRecord);
         if let FlushPolicy::Every(interval, timer) = policy {
+            self.partition.commit_each();
             timer.register(&self.partition, interval);
         }
         self
