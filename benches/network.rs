@@ -4,6 +4,8 @@
 //! * *throughput*: against two threads with blocking sockets that send nothing but frames of a 47-byte header and 32 KiB,
 //!   eight in one vectored write, and read each body with the next header in one vectored read.
 //! * *latency*: one flushed record of 64 B there and one back, against a bare ping-pong of 64 B on tokio.
+//! * *stalled*: 999 channels while another one of their connection stands still with all its credit used and more data
+//!   waiting, against the same while that one is idle.
 //! * *TLS*: against bare rustls streams that send the same frames.
 //! * *trickle*: what the network threads take for a record when each is flushed, at 200,000 a second.
 #![allow(missing_docs, unreachable_pub, clippy::cast_precision_loss)]
@@ -48,6 +50,9 @@ fn main() {
     }
     if wanted("throughput: 64 B records over 256 channels, per 32 KiB") {
         throughput("throughput: 64 B records over 256 channels, per 32 KiB", 64, 32 << 20, 256, None);
+    }
+    if wanted("stalled: 1 KiB records over 999 channels of a connection, per 32 KiB") {
+        stalled("stalled: 1 KiB records over 999 channels of a connection, per 32 KiB");
     }
     if wanted("TLS: 32764 B records, per 32 KiB") {
         throughput("TLS: 32764 B records, per 32 KiB", SEGMENT - 4, 128 << 20, 1, Some(&Certificates::new()));
@@ -94,6 +99,24 @@ fn throughput(title: &str, payload: usize, bytes: usize, channels: u32, tls: Opt
     };
     let ours = Contestant::new("forebay", || pair.run(records, payload));
     compare(title, frames as u64, ROUNDS, vec![limit, ours]);
+}
+
+fn stalled(title: &str) {
+    const CHANNELS: u32 = 999;
+    let records = (128 << 20) / 1020;
+    let (mut free, mut beside) = (Pair::new(CHANNELS, None), Pair::new(CHANNELS, None));
+    let (_idle, _idle_reader) = free.open_channels(1);
+    let (partition, mut stuck) = beside.open_channels(1);
+    let writing = thread::spawn(move || {
+        let mut writer = RecordWriter::new(partition, Forward);
+        while writer.emit(&[1_u8; 1020][..]).is_ok() {} // until the reader is gone
+    });
+    assert!(stuck.next().expect("a writer").is_some()); // its segment is held, and no other is asked for
+    let none = Contestant::new("the other one idle", || free.run(records, 1020));
+    let one = Contestant::new("the other one stalled", || beside.run(records, 1020));
+    compare(title, (records * 1024 / SEGMENT) as u64, ROUNDS, vec![none, one]);
+    drop(stuck);
+    writing.join().expect("no panic");
 }
 
 fn connected() -> (TcpStream, TcpStream) {
@@ -213,14 +236,18 @@ impl Pair {
     }
 
     fn open(&mut self) -> (ResultPartition, RecordReader) {
+        self.open_channels(self.channels)
+    }
+
+    fn open_channels(&mut self, channels: u32) -> (ResultPartition, RecordReader) {
         self.next += 1;
         let mut id = [7; 60];
         id[16..20].copy_from_slice(&self.next.to_be_bytes());
         let id = ResultPartitionId::from_bytes(id);
-        let producer = self.pool.local_pool("producer").required(self.channels.max(32)).build().expect("segments");
-        let (partition, _) = self.server.serve(id, producer, self.channels as usize).expect("a new id");
+        let producer = self.pool.local_pool("producer").required(channels.max(32)).build().expect("segments");
+        let (partition, _) = self.server.serve(id, producer, channels as usize).expect("a new id");
         let address = self.server.local_addr().to_string();
-        let remotes: Vec<_> = (0..self.channels).map(|n| RemotePartition::new(address.clone(), id, n)).collect();
+        let remotes: Vec<_> = (0..channels).map(|n| RemotePartition::new(address.clone(), id, n)).collect();
         let options = GateOptions::default().floating(30);
         let gate = self.client.gate(&self.pool, &options, &remotes).expect("segments");
         (partition, RecordReader::new(gate, 2 << 20))

@@ -37,6 +37,26 @@ fn a_reader_that_comes_later_misses_nothing() {
     });
 }
 
+/// 2 threads, 1 segment that stays open: what is flushed is sent, whether the reader looks before, in between or after.
+/// Mutants: the flush that is taken note of.
+#[test]
+fn a_flush_is_sent_though_the_segment_stays_open() {
+    loom::model(|| {
+        let (_pool, partition, unread) = partition(1);
+        let writer = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            writer.emit(&b"a"[..]).unwrap();
+            writer.flush();
+            writer
+        });
+        let mut readers = Readers::new(1);
+        readers.open(unread, 1).unwrap();
+        let (_, Sent::Data(buffer)) = readers.next() else { panic!("there is nothing else") };
+        assert_eq!(&buffer[4..], b"a");
+        drop(writer.join().unwrap());
+    });
+}
+
 /// 2 threads, 1 segment, no credit at first: a channel that rests for credit while its writer goes on is in turn again
 /// once it is granted, and one that has become idle before is announced. Mutants: the round after a grant.
 #[test]

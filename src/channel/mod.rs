@@ -61,20 +61,20 @@ use std::collections::VecDeque;
 use crate::{
     buffer::{Buffer, BufferConsumer},
     lockfree::spsc::{Consumer, queue},
-    sync::{Arc, AtomicBool, AtomicU32, Mutex, MutexGuard, Ordering},
+    sync::{Arc, AtomicBool, AtomicU8, AtomicU32, Mutex, MutexGuard, Ordering},
 };
 
 // Not from the door: set before the first C2 and read after a C1 that found QUEUED off, or under the lock of `rare`, so
 // loom has nothing to see in it.
 #[allow(clippy::disallowed_types, reason = "see above")]
-use std::sync::OnceLock;
+use std::sync::{OnceLock, atomic::AtomicU32 as Index};
 
 /// The channel is in its gate's inbox, or the gate is at it.
-const QUEUED: u32 = 1;
+const QUEUED: u8 = 1;
 /// The receiver is gone.
-const RELEASED: u32 = 2;
+const RELEASED: u8 = 2;
 /// The writer, or the timer, has flushed: what is committed in the open segment is to be taken too.
-const FLUSHED: u32 = 4;
+const FLUSHED: u8 = 4;
 
 /// What the reader is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,24 +101,21 @@ pub(crate) type SharedEvent = std::sync::Arc<Event>;
 
 /// What both ends, and the flush timer, share.
 #[derive(Debug)]
+#[allow(clippy::disallowed_types, reason = "see above")]
 pub(crate) struct Shared {
-    state: AtomicU32,
+    /// Small, as the index stands beside the signal: thousands of these may be idle.
+    state: AtomicU8,
     /// Buffers ever added to the queue, wrapping. Written by the writer.
     added: AtomicU32,
     /// Buffers ever taken out of it, wrapping. Written by the reader.
     taken: AtomicU32,
     /// The writer has a segment open, so there may be something to flush. Written by the writer; a hint for the timer.
     open: AtomicBool,
-    reader: OnceLock<Reader>,
+    /// Whom to tell, and as whom: the index is set before the signal.
+    signal: OnceLock<Arc<Signal>>,
+    index: Index,
     /// On the heap, for most channels never have any.
     rare: Mutex<Option<Box<Rare>>>,
-}
-
-/// Whom to tell.
-#[derive(Debug)]
-struct Reader {
-    signal: Arc<Signal>,
-    index: u32,
 }
 
 /// What is not on the way of data.
@@ -147,10 +144,26 @@ impl Shared {
         }
         if before & QUEUED == 0 {
             // The token was with the reader from the start, so it has let go of it, and has said before who it is.
-            let reader = self.reader.get().expect("attached before the first C2");
-            reader.signal.announce(reader.index);
+            let (signal, index) = self.reader().expect("attached before the first C2");
+            signal.announce(index);
         }
         true
+    }
+
+    /// Buffers ever taken out, wrapping. The reader only: for others it is a snapshot.
+    fn taken(&self) -> u32 {
+        self.taken.load(Ordering::Relaxed) // the reader alone writes; a number by itself
+    }
+
+    /// Counts a buffer as taken. The reader only.
+    fn count_taken(&self) {
+        self.taken.store(self.taken().wrapping_add(1), Ordering::Relaxed); // nobody else writes; a number by itself
+    }
+
+    /// Whom to tell, and as whom. Wait-free.
+    fn reader(&self) -> Option<(&Signal, u32)> {
+        // Relaxed: written once, before the signal was set.
+        self.signal.get().map(|signal| (&**signal, self.index.load(Ordering::Relaxed)))
     }
 
     /// Flushes on behalf of the writer, if it has a segment open. From any thread.
@@ -207,13 +220,15 @@ pub(crate) fn channel_for_later() -> (Sender, Receiver) {
     with_state(QUEUED)
 }
 
-fn with_state(state: u32) -> (Sender, Receiver) {
+#[allow(clippy::disallowed_types, reason = "see above")]
+fn with_state(state: u8) -> (Sender, Receiver) {
     let shared = Arc::new(Shared {
-        state: AtomicU32::new(state),
+        state: AtomicU8::new(state),
         added: AtomicU32::new(0),
         taken: AtomicU32::new(0),
         open: AtomicBool::new(false),
-        reader: OnceLock::new(),
+        signal: OnceLock::new(),
+        index: Index::new(0),
         rare: Mutex::new(None),
     });
     let (producer, consumer) = queue();

@@ -1,6 +1,6 @@
 //! The reading end of a channel.
 
-use super::{Entry, FLUSHED, QUEUED, RELEASED, Rare, Reader, Shared, SharedEvent, Signal};
+use super::{Entry, FLUSHED, QUEUED, RELEASED, Rare, Shared, SharedEvent, Signal};
 use crate::{
     buffer::Buffer,
     lockfree::spsc::Consumer,
@@ -28,41 +28,41 @@ pub(crate) struct Receiver {
     shared: Arc<Shared>,
     /// There until released.
     queue: Option<Consumer<Entry>>,
-    /// Buffers ever taken out, wrapping.
-    taken: u32,
 }
 
 impl Receiver {
     pub(super) fn new(shared: Arc<Shared>, queue: Consumer<Entry>) -> Self {
-        Self { shared, queue: Some(queue), taken: 0 }
+        Self { shared, queue: Some(queue) }
     }
 
     /// Says who reads; the reader has the token. Once, and before the first [`unqueue`](Self::unqueue).
     pub(crate) fn attach(&self, signal: Arc<Signal>, index: u32) {
-        let attached = self.shared.reader.set(Reader { signal, index });
+        self.shared.index.store(index, Ordering::Relaxed); // nobody else writes; published by the next
+        let attached = self.shared.signal.set(signal);
         assert!(attached.is_ok(), "a receiver has one reader");
         // What overtook before there was anybody to tell. One that is told twice is found once.
         let waiting = self.shared.rare().as_ref().map_or(0, |rare| rare.lane.len());
-        if let Some(reader) = self.shared.reader.get() {
-            (0..waiting).for_each(|_| reader.signal.announce_priority(reader.index));
+        if let Some((signal, index)) = self.shared.reader() {
+            (0..waiting).for_each(|_| signal.announce_priority(index));
         }
     }
 
-    /// What [`poll`](Self::poll) would return now; segments that turn out to be empty are dropped on the way. Wait-free.
-    pub(crate) fn peek(&mut self) -> Option<Next> {
+    /// What [`poll`](Self::poll), or [`poll_whole`](Self::poll_whole) if not `open`, would return now; segments that turn
+    /// out to be empty are dropped on the way. Wait-free.
+    pub(crate) fn peek(&mut self, open: bool) -> Option<Next> {
         let queue = self.queue.as_mut()?;
         loop {
             match queue.front()? {
                 Entry::Event(_) => return Some(Next::Event),
                 Entry::Whole(buffer) if !buffer.is_empty() => return Some(Next::Data),
+                Entry::Data(consumer) if !consumer.is_finished() => {
+                    return (open && consumer.is_readable()).then_some(Next::Data);
+                }
                 Entry::Data(consumer) if consumer.is_readable() => return Some(Next::Data),
-                Entry::Data(consumer) if !consumer.is_consumed() => return None,
                 Entry::Whole(_) | Entry::Data(_) => {}
             }
             queue.pop();
-            self.taken = self.taken.wrapping_add(1);
-            // Relaxed: as in `poll`.
-            self.shared.taken.store(self.taken, Ordering::Relaxed);
+            self.shared.count_taken();
         }
     }
 
@@ -95,9 +95,7 @@ impl Receiver {
                 Entry::Data(consumer) => consumer.into_last().expect("finished"),
                 Entry::Whole(buffer) => buffer,
             };
-            self.taken = self.taken.wrapping_add(1);
-            // Relaxed: nobody else writes; a number by itself.
-            self.shared.taken.store(self.taken, Ordering::Relaxed);
+            self.shared.count_taken();
             if !buffer.is_empty() {
                 return Some(Item::Buffer(buffer));
             }
@@ -109,7 +107,7 @@ impl Receiver {
     /// sending one; for a channel that announced one.
     pub(crate) fn poll_priority(&mut self) -> Option<(SharedEvent, Vec<Buffer>)> {
         let (event, before, ticket) = self.shared.rare().as_mut()?.lane.pop_front()?;
-        let mut left = before.wrapping_sub(self.taken) as i32; // none, if the reader is beyond that place already
+        let mut left = before.wrapping_sub(self.shared.taken()) as i32; // none, if the reader is beyond that place already
         let mut overtaken = Vec::new();
         if let Some(queue) = &mut self.queue {
             queue.look_through(|entry| {

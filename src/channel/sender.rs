@@ -91,8 +91,8 @@ impl Sender {
             rare.lane.push_back((event, before, ticket));
         }
         // A reader that comes later looks into the lane after it said who it is, under the same lock.
-        if let Some(reader) = self.shared.reader.get() {
-            reader.signal.announce_priority(reader.index);
+        if let Some((signal, index)) = self.shared.reader() {
+            signal.announce_priority(index);
         }
         Ok(())
     }

@@ -268,9 +268,11 @@ macro_rules! fetch {
 
 atomic!(AtomicBool, bool);
 atomic!(AtomicI64, i64);
+atomic!(AtomicU8, u8);
 atomic!(AtomicU32, u32);
 atomic!(AtomicU64, u64);
 fetch!(AtomicI64, i64, fetch_add fetch_sub);
+fetch!(AtomicU8, u8, fetch_or fetch_and);
 fetch!(AtomicU32, u32, fetch_add fetch_sub fetch_or fetch_and fetch_max);
 fetch!(AtomicU64, u64, fetch_add fetch_sub fetch_or fetch_and fetch_max);
 

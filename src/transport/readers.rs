@@ -34,10 +34,11 @@ pub(crate) struct Reader<T> {
     credit: u32,
     /// It rests with the token: for credit, or for being resumed.
     held: bool,
-    /// Only priority events may be sent.
-    blocked: bool,
-    /// Nothing follows.
-    ended: bool,
+    phase: Phase,
+    /// It had no credit when it came: it is told of data before it grants any, and has none behind an event that blocks.
+    without_credit: bool,
+    /// The writer has flushed, and the open segment was not looked at since.
+    flushed: bool,
     /// What its user keeps with it.
     pub(crate) with: T,
 }
@@ -49,22 +50,32 @@ impl<T> Reader<T> {
     }
 
     pub(crate) fn is_blocked(&self) -> bool {
-        self.blocked
+        self.phase == Phase::Blocked
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        self.ended
+        self.phase == Phase::Ended
     }
 
     /// Nothing but priority events is taken from now on, until it is resumed.
     pub(crate) fn block(&mut self) {
-        self.blocked = true;
+        self.phase = Phase::Blocked;
     }
 
     /// Nothing is taken any more.
     pub(crate) fn end(&mut self) {
-        self.ended = true;
+        self.phase = Phase::Ended;
     }
+}
+
+/// What a reader may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Only priority events, until it is resumed.
+    Blocked,
+    /// Nothing follows.
+    Ended,
 }
 
 #[derive(Debug)]
@@ -82,7 +93,7 @@ pub(crate) enum Found {
     Item(Item),
     /// An event to send that has overtaken what is queued.
     Priority(SharedEvent),
-    /// Nothing to send: the reader has come to have data and no credit for them.
+    /// Nothing to send: a reader that came without credit has data and no credit for them.
     Starved,
 }
 
@@ -133,7 +144,7 @@ impl<T> Readers<T> {
             Some(index) => index,
             None if self.slots.len() < self.signal.channels() => {
                 if self.slots.len() == self.slots.capacity() {
-                    self.slots.reserve_exact(self.slots.len() / 8 + 16); // idle channels are to be small
+                    self.slots.reserve_exact(self.slots.len() / 16 + 16); // idle channels are to be small
                 }
                 self.slots.push(Slot::Free);
                 self.slots.len() as u32 - 1
@@ -141,7 +152,8 @@ impl<T> Readers<T> {
             None => return Err(receiver),
         };
         receiver.attach(self.signal.clone(), index);
-        let reader = Reader { receiver, credit, held: false, blocked: false, ended: false, with };
+        let (phase, without_credit) = (Phase::Open, credit == 0);
+        let reader = Reader { receiver, credit, held: false, phase, without_credit, flushed: false, with };
         self.slots[index as usize] = Slot::Open(reader);
         self.ready.push_back(index); // N1: it has had the token from the start
         self.open += 1;
@@ -152,6 +164,14 @@ impl<T> Readers<T> {
     pub(crate) fn get(&mut self, index: u32) -> Option<&mut Reader<T>> {
         match self.slots.get_mut(index as usize) {
             Some(Slot::Open(reader)) => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// What is kept with the reader at `index`, if there is one.
+    pub(crate) fn with(&self, index: u32) -> Option<&T> {
+        match self.slots.get(index as usize) {
+            Some(Slot::Open(reader)) => Some(&reader.with),
             _ => None,
         }
     }
@@ -179,13 +199,15 @@ impl<T> Readers<T> {
         self.take_up(index);
     }
 
-    /// Ends the blocking; `forget_credit` also takes back all credit. `false` if it was not blocked.
-    pub(crate) fn resume(&mut self, index: u32, forget_credit: bool) -> bool {
+    /// Ends the blocking. `false` if it was not blocked.
+    pub(crate) fn resume(&mut self, index: u32) -> bool {
         let Some(reader) = self.get(index) else { return true };
-        if !std::mem::take(&mut reader.blocked) {
-            return false;
+        match reader.phase {
+            Phase::Open => return false,
+            Phase::Blocked => reader.phase = Phase::Open,
+            Phase::Ended => return true,
         }
-        if forget_credit {
+        if reader.without_credit {
             reader.credit = 0;
         }
         self.take_up(index);
@@ -246,7 +268,7 @@ impl<T> Readers<T> {
     fn next_priority(&mut self) -> Option<(u32, SharedEvent)> {
         while let Some(index) = self.priority.pop_front() {
             if let Some(reader) = self.get(index)
-                && !reader.ended
+                && reader.phase != Phase::Ended
                 && let Some((event, _)) = reader.receiver.poll_priority()
             {
                 return Some((index, event));
@@ -285,18 +307,24 @@ enum May {
 }
 
 impl<T> Reader<T> {
+    /// Of a segment that is still being filled there is something only once the writer has flushed: else it would go in as
+    /// many pieces as we look at it, each a message.
     fn may(&mut self) -> May {
-        match self.receiver.peek() {
+        match self.receiver.peek(self.flushed) {
             None => May::Nothing,
-            _ if self.ended => May::Nothing,
-            _ if self.blocked => May::Rest,
+            _ if self.is_ended() => May::Nothing,
+            _ if self.is_blocked() => May::Rest,
             Some(Next::Data) if self.credit == 0 => May::Rest,
             Some(_) => May::Send,
         }
     }
 
+    /// After [`May::Send`].
     fn take(&mut self) -> Option<Item> {
-        let item = self.receiver.poll();
+        let item = self.receiver.poll_whole().or_else(|| {
+            self.flushed = false; // more of the same segment is of interest only once the writer says so
+            self.receiver.poll()
+        });
         if let Some(Item::Buffer(_)) = &item {
             self.credit -= 1; // N2: looked at in `may`
         }
@@ -314,7 +342,7 @@ impl<T> Reader<T> {
             }
             May::Nothing => {}
         }
-        self.receiver.unqueue();
+        self.flushed |= self.receiver.unqueue();
         match self.may() {
             May::Rest if self.receiver.requeue() => self.rest(),
             May::Nothing | May::Rest => Turn::Idle, // if there is something it is announced anew, and its turn comes
@@ -328,6 +356,6 @@ impl<T> Reader<T> {
 
     fn rest(&mut self) -> Turn {
         self.held = true;
-        if self.blocked { Turn::Idle } else { Turn::Starved }
+        if self.without_credit && !self.is_blocked() { Turn::Starved } else { Turn::Idle }
     }
 }

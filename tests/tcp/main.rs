@@ -4,5 +4,6 @@
 mod exchange;
 mod hostile;
 mod many;
+mod range;
 mod support;
 mod tls;

@@ -8,7 +8,7 @@ use forebay::{
     transport::tcp::{Client, GateOptions, Server},
 };
 
-use crate::support::{LONG, gate, id, pool, read_all, record, remote, serve};
+use crate::support::{LONG, gate, id, pool, read_all, record, remote, serve, wait_until};
 
 /// One gate of one channel stands still with all its segments; a gate of a thousand others, on the same connection, gets
 /// everything.
@@ -51,32 +51,46 @@ fn one_stalled_channel_of_a_thousand_holds_up_nobody() {
     assert!(stalled_writing.join().unwrap().is_err());
 }
 
+/// A hundred clients with two connections each: of a thousand descriptors, which is what a process often may have, two
+/// hundred clients would need as many.
 #[test]
 fn two_hundred_connections_are_served_side_by_side() {
-    const CONNECTIONS: usize = 200;
+    const CLIENTS: u32 = 100;
+    const EACH: u32 = 2;
+    const RECORDS: u64 = 50;
+    let channels = CLIENTS * EACH;
     let pool = pool(4096);
     let server = Server::builder().threads(2).start("127.0.0.1:0").unwrap();
-    let producer = pool.local_pool("producer").required(CONNECTIONS as u32).build().unwrap();
-    let (partition, served) = server.serve(id(1), producer, CONNECTIONS).unwrap();
-    // A stripe is a connection, so this is as good as two hundred clients, and fewer threads.
-    let few = Client::builder().stripes(CONNECTIONS).start().unwrap();
-    let remotes: Vec<_> = (0..CONNECTIONS as u32).map(|subpartition| remote(&server, 1, subpartition)).collect();
-    let mut reader = RecordReader::new(gate(&few, &pool, &remotes), 4096);
+    let producer = pool.local_pool("producer").required(channels).build().unwrap();
+    let (partition, served) = server.serve(id(1), producer, channels as usize).unwrap();
+    let clients: Vec<_> = (0..CLIENTS).map(|_| Client::builder().stripes(EACH as usize).start().unwrap()).collect();
+    let mut readers: Vec<_> = (0..)
+        .zip(&clients)
+        .map(|(client, own)| {
+            let remotes: Vec<_> = (EACH * client..EACH * (client + 1)).map(|n| remote(&server, 1, n)).collect();
+            RecordReader::new(gate(own, &pool, &remotes), 4096)
+        })
+        .collect();
+    wait_until(|| (server.connections() == channels as usize).then_some(()));
     let writing = thread::spawn(move || {
         let mut writer = RecordWriter::new(partition, RoundRobin::default());
-        for number in 0..CONNECTIONS as u64 * 50 {
-            writer.emit(&record(number / CONNECTIONS as u64, 1000)[..]).unwrap();
+        for number in 0..u64::from(channels) * RECORDS {
+            writer.emit(&record(number / u64::from(channels), 1000)[..]).unwrap();
         }
         writer.close();
     });
-    let mut next = vec![0; CONNECTIONS];
-    while let Some(found) = reader.next().unwrap() {
-        let number = &mut next[found.channel()];
-        assert_eq!(found.bytes(), record(*number, 1000));
-        *number += 1;
+    let mut next = vec![[0; EACH as usize]; CLIENTS as usize];
+    for _ in 0..RECORDS * u64::from(EACH) {
+        for (reader, next) in readers.iter_mut().zip(&mut next) {
+            let found = reader.next().unwrap().unwrap();
+            let number = &mut next[found.channel()];
+            assert_eq!(found.bytes(), record(*number, 1000));
+            *number += 1;
+        }
     }
-    assert!(next.iter().all(|&number| number == 50));
-    assert_eq!(server.connections(), CONNECTIONS);
+    assert!(next.iter().all(|&each| each == [RECORDS; EACH as usize]));
+    assert!(readers.iter_mut().all(|reader| reader.next().unwrap().is_none()));
+    assert_eq!(server.connections(), channels as usize);
     writing.join().unwrap();
     assert!(served.wait_released(LONG));
 }

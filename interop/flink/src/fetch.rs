@@ -41,6 +41,9 @@ pub(crate) struct Fetch {
     /// Which to read, A or A-B, each through a channel of its own; all unless set
     #[arg(long, value_name = "A-B")]
     subpartitions: Option<String>,
+    /// Reads them all through one channel, by one request: of a blocking partition
+    #[arg(long)]
+    as_range: bool,
     /// Type of the values, instead of that in the line
     #[arg(long, value_enum)]
     r#type: Option<Type>,
@@ -74,7 +77,7 @@ impl Fetch {
     pub(crate) fn run(&self) -> Result<Json> {
         let ready = Ready::parse(&self.ids)?;
         let (first, last) = self.range(ready.subpartitions)?;
-        let channels = last - first + 1;
+        let channels = if self.as_range { 1 } else { last - first + 1 };
         let segment_size = self.common.segment_size.unwrap_or(ready.segment_size);
         let most = self.max_required_buffers.unwrap_or(u32::MAX);
         let exclusive = self.exclusive.min(most.saturating_sub(1) / channels); // one is for floating, as Flink has it
@@ -88,7 +91,10 @@ impl Fetch {
         let client = client.start()?;
         let address = format!("{}:{}", self.host.as_ref().unwrap_or(&ready.host), self.port.unwrap_or(ready.port));
         let remote = |s| RemotePartition::new(address.as_str(), ready.id, s);
-        let remotes: Vec<_> = (first..=last).map(remote).collect();
+        let remotes: Vec<_> = match self.as_range {
+            true => vec![RemotePartition::range(address.as_str(), ready.id, first..=last)],
+            false => (first..=last).map(remote).collect(),
+        };
         let mut options = GateOptions::default().exclusive(exclusive).floating(floating);
         if let Some(codec) = self.codec()? {
             options = options.compression(codec);
@@ -117,7 +123,8 @@ impl Fetch {
             let values = reading.summaries.iter().map(|summary| summary.bytes).sum();
             print_rate(records, values, began.elapsed());
         }
-        let summaries = (first..).zip(&reading.summaries).map(|(s, summary)| summary.to_json(&Json::from(s))).collect();
+        let label = |s| if self.as_range { Json::from(format!("{first}-{last}")) } else { Json::from(s) };
+        let summaries = (first..).zip(&reading.summaries).map(|(s, summary)| summary.to_json(&label(s))).collect();
         Ok(done("consume", summaries))
     }
 

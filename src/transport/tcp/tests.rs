@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     io::{self, IoSlice, IoSliceMut},
     rc::Rc,
     sync::{Arc, atomic::AtomicU64},
@@ -26,11 +26,13 @@ use super::{
 };
 use crate::{
     CheckpointBarrier, Event, StopMode,
+    buffer::DataType,
     channel::channel_for_later,
     gate::{GateError, ReadError, RecordReader},
+    memory::page_size,
     partition::{RecordWriter, ResultPartition, RoundRobin},
     pool::NetworkBufferPool,
-    wire::ResultPartitionId,
+    wire::{Decoder, Limits, Message, ResultPartitionId, Role},
 };
 
 /// Numbers that are the same in every run (Vigna's `SplitMix64`).
@@ -52,30 +54,30 @@ impl Numbers {
 #[derive(Debug, Default)]
 struct Pipe {
     bytes: VecDeque<u8>,
-    /// Bytes that ever went in.
-    carried: u64,
+    /// All that ever went in.
+    carried: Vec<u8>,
     /// How many will.
-    cut_at: Option<u64>,
+    cut_at: Option<usize>,
     closed: bool,
 }
 
 /// One end of a pipe each way. Takes and gives as many bytes as the numbers say, at times none.
 #[derive(Debug)]
-struct End {
+struct PipeEnd {
     incoming: Rc<RefCell<Pipe>>,
     outgoing: Rc<RefCell<Pipe>>,
     numbers: Rc<Numbers>,
 }
 
-impl End {
+impl PipeEnd {
     /// Nothing more goes either way: the link is gone, with what was on it.
     fn is_cut(&self) -> bool {
-        let cut = |pipe: &Pipe| pipe.cut_at.is_some_and(|at| pipe.carried >= at);
+        let cut = |pipe: &Pipe| pipe.cut_at.is_some_and(|at| pipe.carried.len() >= at);
         cut(&self.incoming.borrow()) || cut(&self.outgoing.borrow())
     }
 }
 
-impl Link for End {
+impl Link for PipeEnd {
     fn poll_read(&mut self, _: &mut Context<'_>, parts: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
         if self.is_cut() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -112,15 +114,15 @@ impl Link for End {
         }
         let mut most = (1 + self.numbers.below(10_000) as usize).min(room);
         if let Some(at) = pipe.cut_at {
-            most = most.min((at - pipe.carried) as usize);
+            most = most.min(at - pipe.carried.len());
         }
         let mut written = 0;
         for part in parts {
             let n = part.len().min(most - written);
             pipe.bytes.extend(&part[..n]);
+            pipe.carried.extend(&part[..n]);
             written += n;
         }
-        pipe.carried += written as u64;
         Poll::Ready(Ok(written))
     }
 
@@ -134,7 +136,7 @@ impl Link for End {
     }
 }
 
-impl Drop for End {
+impl Drop for PipeEnd {
     fn drop(&mut self) {
         self.outgoing.borrow_mut().closed = true;
         self.incoming.borrow_mut().closed = true;
@@ -146,20 +148,108 @@ impl Drop for End {
 struct Outcome {
     /// Records of each channel that were read, and whether all of it was.
     read: Vec<(Vec<u64>, bool)>,
-    /// Bytes that went to the producer, and to the consumer.
-    carried: (u64, u64),
+    /// What went to the producer, and to the consumer.
+    carried: [Vec<u8>; 2],
     consumer_failed: bool,
     producer_failed: bool,
 }
 
-const CHANNELS: u32 = 3;
-const RECORDS: u64 = 30;
+/// What stands behind the last record.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    AtOnce,
+    /// The end, once all in front of it is acknowledged.
+    Acknowledged,
+    Failure,
+}
 
-/// One conversation: three channels with records of many sizes, barriers among them, from the first request to the last
-/// byte, or until the link is cut behind so many bytes in the one direction or the other.
-fn converse(seed: u64, cut: Option<(bool, u64)>, options: &GateOptions) -> Outcome {
+/// What is said.
+#[derive(Debug)]
+struct Script {
+    channels: u32,
+    records: u64,
+    /// Sizes of records, again from the start behind the last.
+    sizes: &'static [usize],
+    /// A barrier stands behind so many records.
+    barrier_every: u64,
+    end: End,
+    options: GateOptions,
+}
+
+impl Script {
+    /// Three channels with records of many sizes, some of which span segments, and barriers among them.
+    fn long(options: GateOptions) -> Self {
+        Self {
+            channels: 3,
+            records: 30,
+            sizes: &[8, 13, 308, 2008, 5008],
+            barrier_every: 10,
+            end: End::AtOnce,
+            options,
+        }
+    }
+
+    /// What record `number` is.
+    fn body(&self, number: u64) -> Vec<u8> {
+        let size = self.sizes[number as usize % self.sizes.len()];
+        number.to_be_bytes().into_iter().cycle().take(size).collect()
+    }
+
+    /// The records of a channel, in order.
+    fn of(&self, channel: usize) -> impl Iterator<Item = u64> + Clone + use<> {
+        (channel as u64..self.records).step_by(self.channels as usize)
+    }
+
+    /// The next step of the task that writes; `true` if it was a record.
+    fn write(&self, writer: &mut Option<RecordWriter<RoundRobin>>, number: u64, acknowledged: bool) -> bool {
+        let Some(task) = writer else { return false };
+        if number == self.records {
+            if self.end == End::Acknowledged && !acknowledged {
+                return false;
+            }
+            match writer.take() {
+                Some(task) if self.end == End::Failure => task.fail("as told to"),
+                Some(task) => task.close(),
+                None => {}
+            }
+            return false;
+        }
+        let emitted = task.try_emit(&self.body(number)[..]).is_ok();
+        if emitted && (number + 1).is_multiple_of(self.barrier_every) {
+            let _ = task.broadcast_event(CheckpointBarrier::aligned(number as i64).into()); // a reader may be gone
+        }
+        if emitted && number + 1 == self.records && self.end != End::Failure {
+            let _ = task.broadcast_event(Event::EndOfData(StopMode::Drain)); // as above
+        }
+        task.flush();
+        emitted
+    }
+
+    /// Reads what there is now; `true` if that was something.
+    fn read(&self, reader: &mut Option<RecordReader>, read: &mut [(Vec<u64>, bool)]) -> bool {
+        let mut some = false;
+        while let Some(reader) = reader {
+            match reader.try_next() {
+                Ok(None) => break,
+                Ok(Some(record)) => {
+                    let number = u64::from_be_bytes(*record.bytes().first_chunk().unwrap());
+                    assert_eq!(record.bytes(), self.body(number), "record {number}, byte for byte");
+                    read[record.channel()].0.push(number);
+                }
+                Err(ReadError::Gate(GateError::ProducerFailed { channel, .. })) => read[channel].1 = false,
+                Err(error) => panic!("{error}"),
+            }
+            some = true;
+        }
+        some
+    }
+}
+
+/// One conversation, from the first request to the last byte, or until the link is cut behind so many bytes in the one
+/// direction or the other.
+fn converse(seed: u64, cut: Option<(bool, usize)>, script: &Script) -> Outcome {
     let numbers = Rc::new(Numbers(Cell::new(seed)));
-    let size = crate::memory::page_size();
+    let size = page_size();
     let pool = NetworkBufferPool::builder().segments(64).segment_size(size).build().unwrap();
     let id = ResultPartitionId::from_bytes([3; 60]);
     let (up, down) = (Rc::new(RefCell::new(Pipe::default())), Rc::new(RefCell::new(Pipe::default())));
@@ -172,23 +262,24 @@ fn converse(seed: u64, cut: Option<(bool, u64)>, options: &GateOptions) -> Outco
     let (deliveries, delivered) = unbounded_channel();
     let limits = ServerLimits::default();
     let session = ServerSession::new(registry.clone(), Waiter { connection: 0, deliveries }, limits);
-    let end = End { incoming: up.clone(), outgoing: down.clone(), numbers: numbers.clone() };
+    let end = PipeEnd { incoming: up.clone(), outgoing: down.clone(), numbers: numbers.clone() };
     let mut server = Some(ServerConnection::new(end, session, delivered, limits, Arc::default(), now));
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..CHANNELS).map(|_| channel_for_later()).unzip();
-    let local = pool.local_pool("writer").required(CHANNELS).build().unwrap();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..script.channels).map(|_| channel_for_later()).unzip();
+    let local = pool.local_pool("writer").required(script.channels).build().unwrap();
     let mut writer = Some(RecordWriter::new(ResultPartition::new(local, senders), RoundRobin::default()));
-    let mut receivers = Some(receivers);
+    let (mut receivers, mut served) = (Some(receivers), None);
 
     let (commands, commanded) = unbounded_channel();
-    let remotes: Vec<_> = (0..CHANNELS).map(|nth| RemotePartition::new("peer", id, nth)).collect();
-    let gate = client::gate::open(&pool, options, &remotes, 1, &AtomicU64::new(0), |_| commands.clone()).unwrap();
+    let remotes: Vec<_> = (0..script.channels).map(|nth| RemotePartition::new("peer", id, nth)).collect();
+    let gate =
+        client::gate::open(&pool, &script.options, &remotes, 1, &AtomicU64::new(0), |_| commands.clone()).unwrap();
     let session = client::session::Session::new(Arc::from("peer"), [5; 8], Duration::from_secs(10), now);
-    let end = End { incoming: down.clone(), outgoing: up.clone(), numbers: numbers.clone() };
+    let end = PipeEnd { incoming: down.clone(), outgoing: up.clone(), numbers: numbers.clone() };
     let mut client = Some(client::connection::Connection::new(end, session, commanded, Arc::default()));
     let mut reader = Some(RecordReader::new(gate, 1 << 20));
 
     let mut context = Context::from_waker(Waker::noop());
-    let mut read = vec![(Vec::new(), true); CHANNELS as usize];
+    let mut read = vec![(Vec::new(), true); script.channels as usize];
     let (mut consumer_failed, mut producer_failed) = (false, false);
     let (mut written, mut commands, mut idle) = (0, Some(commands), 0);
     // A seed may well be idle for a while; what has come to a stand is so for ever.
@@ -215,77 +306,25 @@ fn converse(seed: u64, cut: Option<(bool, u64)>, options: &GateOptions) -> Outco
                 if numbers.below(8) == 0
                     && let Some(receivers) = receivers.take()
                 {
-                    let _ = registry.register(id, receivers); // no sooner than this
+                    served = registry.register(id, receivers).ok(); // no sooner than this
                 }
+                let acknowledged = served.as_ref().is_some_and(|served| served.wait_acknowledged(Some(now)));
                 for _ in 0..numbers.below(8) {
-                    written += u64::from(write(&mut writer, written));
+                    written += u64::from(script.write(&mut writer, written, acknowledged));
                 }
             }
-            _ => idle = if take(&mut reader, &mut read) { 0 } else { idle },
+            _ => idle = if script.read(&mut reader, &mut read) { 0 } else { idle },
         }
         if reader.as_ref().is_some_and(RecordReader::is_ended) {
             (reader, commands) = (None, None); // done: the client says so and closes
         }
     }
     assert!(client.is_none() && server.is_none(), "it comes to an end");
-    take(&mut reader, &mut read);
+    script.read(&mut reader, &mut read);
     drop((server, client, reader, writer, receivers, registry, commands));
     assert_eq!(pool.in_use(), 0, "every segment is home");
-    let carried = (up.borrow().carried, down.borrow().carried);
+    let carried = [up, down].map(|pipe| pipe.take().carried);
     Outcome { read, carried, consumer_failed, producer_failed }
-}
-
-/// Reads what there is now; `true` if that was something.
-fn take(reader: &mut Option<RecordReader>, read: &mut [(Vec<u64>, bool)]) -> bool {
-    let mut some = false;
-    while let Some(reader) = reader {
-        match reader.try_next() {
-            Ok(None) => break,
-            Ok(Some(record)) => {
-                let number = u64::from_be_bytes(*record.bytes().first_chunk().unwrap());
-                assert_eq!(record.bytes(), body(number), "record {number}, byte for byte");
-                read[record.channel()].0.push(number);
-            }
-            Err(ReadError::Gate(GateError::ProducerFailed { channel, .. })) => read[channel].1 = false,
-            Err(error) => panic!("{error}"),
-        }
-        some = true;
-    }
-    some
-}
-
-/// What record `number` is: some span segments.
-fn body(number: u64) -> Vec<u8> {
-    let size = 8 + [0, 5, 300, 2000, 5000][number as usize % 5];
-    number.to_be_bytes().into_iter().cycle().take(size).collect()
-}
-
-/// The next step of the task that writes; `true` if it was a record.
-fn write(writer: &mut Option<RecordWriter<RoundRobin>>, number: u64) -> bool {
-    let Some(task) = writer else { return false };
-    if number == RECORDS {
-        if let Some(task) = writer.take() {
-            task.close();
-        }
-        return false;
-    }
-    let emitted = task.try_emit(&body(number)[..]).is_ok();
-    if emitted && number % 10 == 9 {
-        let _ = task.broadcast_event(CheckpointBarrier::aligned(number as i64).into()); // a reader may be gone
-    }
-    if emitted && number + 1 == RECORDS {
-        let _ = task.broadcast_event(Event::EndOfData(StopMode::Drain)); // as above
-    }
-    task.flush();
-    emitted
-}
-
-/// Every record once and in order.
-#[track_caller]
-fn assert_whole(outcome: &Outcome) {
-    for (channel, (read, whole)) in outcome.read.iter().enumerate() {
-        assert!(*whole && read.iter().copied().eq((channel as u64..RECORDS).step_by(CHANNELS as usize)), "{outcome:?}");
-    }
 }
 
 fn credits() -> [GateOptions; 3] {
@@ -295,31 +334,88 @@ fn credits() -> [GateOptions; 3] {
 
 #[test]
 fn however_bytes_are_cut_every_record_arrives() {
-    for seed in 0..if cfg!(miri) { 1 } else { 40 } {
-        for options in credits() {
-            let outcome = converse(seed, None, &options);
-            assert_whole(&outcome);
+    for script in credits().map(Script::long) {
+        for seed in 0..if cfg!(miri) { 1 } else { 40 } {
+            let outcome = converse(seed, None, &script);
+            for (channel, (read, whole)) in outcome.read.iter().enumerate() {
+                assert!(*whole && read.iter().copied().eq(script.of(channel)), "seed {seed}: {outcome:?}");
+            }
             assert!(!outcome.consumer_failed && !outcome.producer_failed, "seed {seed}: {outcome:?}");
         }
     }
 }
 
-/// Either everything has come, or both sides are told that it has not; what has come is a beginning of it, in order.
-#[test]
-fn a_link_that_is_lost_at_any_byte_is_an_error_on_both_sides() {
-    let options = GateOptions::default();
-    let whole = converse(1, None, &options).carried;
-    for (to_consumer, bytes) in [(false, whole.0), (true, whole.1)] {
-        let step = if to_consumer { 397 } else { 1 };
-        for at in (0..bytes).step_by(step).chain((0..300).filter(|_| to_consumer)) {
-            let outcome = converse(1, Some((to_consumer, at)), &options);
+/// What kinds of messages went each way.
+fn kinds(carried: &[Vec<u8>; 2]) -> BTreeSet<&'static str> {
+    let mut kinds = BTreeSet::new();
+    for (role, bytes) in [Role::Consumer, Role::Producer].into_iter().zip(carried) {
+        let (mut decoder, mut at) = (Decoder::new(role, Limits::default()), 0);
+        while let Some(message) = decoder.next(bytes, &mut at).unwrap() {
+            kinds.insert(match message {
+                Message::PartitionRequest(_) => "request",
+                Message::AddCredit { .. } => "credit",
+                Message::ResumeConsumption { .. } => "resumption",
+                Message::AckAllUserRecordsProcessed { .. } => "acknowledgement",
+                Message::CancelPartitionRequest { .. } => "cancel",
+                Message::CloseRequest => "close",
+                Message::BacklogAnnouncement { .. } => "backlog announced",
+                Message::ErrorResponse(_) => "error",
+                Message::BufferResponse(header) => {
+                    at += header.size as usize;
+                    match header.data_type {
+                        DataType::END_OF_PARTITION => "end of partition",
+                        DataType::END_OF_DATA => "end of data",
+                        DataType::ALIGNED_CHECKPOINT_BARRIER => "barrier",
+                        _ if header.size as usize == page_size() => "whole segment",
+                        _ => "flushed part",
+                    }
+                }
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+    kinds
+}
+
+/// Cuts a conversation behind every `step`th byte that goes the one way and the other. Either everything has come, or
+/// both sides are told that it has not; what has come is a beginning of it, in order.
+#[track_caller]
+fn cut_everywhere(script: &Script, step: usize) -> BTreeSet<&'static str> {
+    let whole = converse(1, None, script).carried;
+    for (to_consumer, carried) in [false, true].into_iter().zip(&whole) {
+        for at in (0..carried.len()).step_by(step) {
+            let outcome = converse(1, Some((to_consumer, at)), script);
             for (channel, (read, whole)) in outcome.read.iter().enumerate() {
-                let expected = (channel as u64..RECORDS).step_by(CHANNELS as usize);
+                let expected = script.of(channel);
                 assert!(read.iter().copied().eq(expected.clone().take(read.len())), "cut at {at}: {read:?}");
                 assert!(!*whole || read.iter().copied().eq(expected), "cut at {at}: a beginning is no whole");
             }
             assert!(outcome.producer_failed || outcome.consumer_failed, "cut at {at}: {outcome:?}");
         }
+    }
+    kinds(&whole)
+}
+
+/// Two short conversations, in which between them everything is said, each cut at every byte.
+#[test]
+fn a_link_that_is_lost_at_any_byte_is_an_error_on_both_sides() {
+    let options = GateOptions::default().floating(1);
+    let (sizes, barrier_every, step) = (&[8, 4100, 30][..], 2, if cfg!(miri) { 199 } else { 1 });
+    let ends =
+        Script { channels: 2, records: 3, sizes, barrier_every, end: End::Acknowledged, options: options.exclusive(0) };
+    let mut kinds = cut_everywhere(&ends, step);
+    let (sizes, options) = (&[8, 20][..], GateOptions::default().exclusive(1).floating(1));
+    let fails = Script { channels: 2, records: 6, sizes, barrier_every, end: End::Failure, options };
+    kinds.extend(cut_everywhere(&fails, step));
+    let all = "acknowledgement, backlog announced, barrier, cancel, close, credit, end of data, end of partition, error, \
+               flushed part, request, resumption, whole segment";
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>().join(", "), all);
+}
+
+#[test]
+fn a_longer_conversation_is_cut_here_and_there() {
+    for script in credits().map(Script::long) {
+        cut_everywhere(&script, if cfg!(miri) { 9973 } else { 199 });
     }
 }
 

@@ -144,6 +144,18 @@ pub(super) fn cases() -> Vec<Case> {
         blocking("blocking, LZ4", "--sizes mix --records 300 --timestamps", "--compression LZ4", "--compression LZ4"),
         blocking("blocking, LZO", "--sizes mix --records 300 --seed 2", "--compression LZO", "--compression LZO"),
         blocking("blocking, ZSTD", "--sizes mix --records 300 --seed 3", "--compression ZSTD", "--compression ZSTD"),
+        blocking(
+            "blocking, as a range",
+            "--sizes mix --records 300 --subpartitions 5",
+            "--partition blocking",
+            "--as-range",
+        ),
+        blocking(
+            "blocking, LZ4, as a range without initial credit",
+            "--sizes mix --records 300 --timestamps --subpartitions 3",
+            "--compression LZ4",
+            "--compression LZ4 --as-range --max-required-buffers 1",
+        ),
         Case { tls: true, ..equal("TLS", "--sizes mix --records 300 --subpartitions 2") },
         Case { tls: true, plain_is_refused: true, ..equal("TLS refuses others", "--records 300") },
         Case {

@@ -22,10 +22,12 @@ pub(crate) struct Race {
 }
 
 /// Values are made once and only counted, so that what is measured is the exchange.
-const WORKLOADS: [(&str, &str); 3] = [
+const WORKLOADS: [(&str, &str); 5] = [
     ("64 B", "--constant --count-only --sizes fixed:64 --records 20000000"),
+    ("64 B x 256 channels", "--constant --count-only --sizes fixed:64 --records 60000 --subpartitions 256"),
     ("1 KiB", "--constant --count-only --sizes fixed:1024 --records 4000000"),
     ("32 KiB", "--constant --count-only --sizes fixed:32000 --records 150000"),
+    ("1 MiB", "--constant --count-only --sizes fixed:1048576 --records 4000"),
 ];
 
 /// Who sends and who reads: whether that is forebay.
@@ -41,7 +43,7 @@ impl Race {
     /// end.
     pub(crate) fn run(&self) -> Result<()> {
         let files = Files::new(&self.peer)?;
-        println!("{:8} {:20} {:>14} {:>10} {:>18}", "value", "pair", "records/s", "MB/s", "to flink -> flink");
+        println!("{:20} {:20} {:>14} {:>10} {:>18}", "value", "pair", "records/s", "MB/s", "to flink -> flink");
         for (name, options) in WORKLOADS.iter().filter(|(name, _)| name.contains(&self.filter)) {
             let mut rates = [const { Vec::new() }; PAIRS.len()];
             for _ in 0..self.rounds.max(1) {
@@ -54,7 +56,7 @@ impl Race {
                 rates[rates.len() / 2]
             });
             for ((pair, ..), (records, megabytes)) in PAIRS.iter().zip(medians) {
-                println!("{name:8} {pair:20} {records:14.0} {megabytes:10.1} {:18.2}", records / medians[0].0);
+                println!("{name:20} {pair:20} {records:14.0} {megabytes:10.1} {:18.2}", records / medians[0].0);
             }
         }
         Ok(())

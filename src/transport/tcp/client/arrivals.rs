@@ -156,6 +156,9 @@ impl State {
                 self.resume(index); // nobody will say so: the reader goes by the event, the writer by the type
             }
         }
+        if !self.is_the_last(index, &event) {
+            return;
+        }
         if matches!(event, Event::EndOfPartition) {
             if let Some(mut channel) = self.close(index) {
                 let _ = channel.sender.send(event); // gone already is as good

@@ -11,20 +11,29 @@ use crate::{
 /// A channel from another host that ended before its time: found as the cause in
 /// [`GateError::ProducerFailed`](crate::gate::GateError::ProducerFailed). What came before has been delivered.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("subpartition {subpartition} of partition {partition} at {peer}, before buffer {sequence}: {failure}")]
+#[error("{} of partition {partition} at {peer}, before buffer {sequence}: {failure}", self.subpartitions())]
 #[non_exhaustive]
 pub struct ChannelError {
     /// The peer, as it was named.
     pub peer: Arc<str>,
     /// The partition.
     pub partition: ResultPartitionId,
-    /// Which of its subpartitions.
+    /// Which of its subpartitions; of several, the first.
     pub subpartition: u32,
+    /// The last of them; the same, unless several are read as one.
+    pub last_subpartition: u32,
     /// The number of the buffer or event that would have been next.
     pub sequence: u32,
     /// What happened.
     #[source]
     pub failure: Failure,
+}
+
+impl ChannelError {
+    fn subpartitions(&self) -> String {
+        let (first, last) = (self.subpartition, self.last_subpartition);
+        if first == last { format!("subpartition {first}") } else { format!("subpartitions {first}-{last}") }
+    }
 }
 
 /// What happened to a channel, or to the connection under it.
@@ -109,6 +118,14 @@ pub enum OpenError {
     /// No exclusive segments and no floating ones: nothing could ever arrive. Set one of them.
     #[error("a gate without exclusive and without floating segments could receive nothing")]
     NoSegments,
+    /// A channel of no subpartition.
+    #[error("a channel over the subpartitions {first} to {last}, which are none")]
+    EmptyRange {
+        /// The first.
+        first: u32,
+        /// The last, which is below it.
+        last: u32,
+    },
     /// The codec is not built in: build with the feature `compression`.
     #[error(transparent)]
     Codec(#[from] DecompressError),

@@ -21,10 +21,10 @@ use crate::{
     channel::{Said, Signal, Upstream, channel},
     gate::InputGate,
     pool::NetworkBufferPool,
-    wire::{Codec, Decompressor, ResultPartitionId},
+    wire::{Codec, Decompressor, ResultPartitionId, ResultSubpartitionIndexSet},
 };
 
-/// A subpartition of a partition on another host.
+/// A subpartition of a partition on another host, or several that are read as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemotePartition {
@@ -32,14 +32,40 @@ pub struct RemotePartition {
     pub address: String,
     /// Which partition.
     pub partition: ResultPartitionId,
-    /// Which of its subpartitions.
+    /// Which of its subpartitions; of several, the first.
     pub subpartition: u32,
+    /// The last of them; the same, unless several are read as one.
+    pub last_subpartition: u32,
 }
 
 impl RemotePartition {
     /// Subpartition `subpartition` of `partition`, served at `address`: host and port, as `10.0.0.1:6121`.
     pub fn new(address: impl Into<String>, partition: ResultPartitionId, subpartition: u32) -> Self {
-        Self { address: address.into(), partition, subpartition }
+        Self { address: address.into(), partition, subpartition, last_subpartition: subpartition }
+    }
+
+    /// Several subpartitions as one channel: what is in them comes in the producer's order, and ends when the last of them
+    /// has ended. For Flink's blocking partitions, as its adaptive batch scheduler reads them. A pipelined partition is to
+    /// be read by a channel for each: a [`Server`](super::Server) refuses its range, and Flink stops in the middle.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::{transport::tcp::RemotePartition, wire::ResultPartitionId};
+    /// let id = ResultPartitionId::from_bytes([7; 60]);
+    /// let several = RemotePartition::range("taskmanager:6121", id, 0..=3);
+    /// assert_eq!((several.subpartition, several.last_subpartition), (0, 3));
+    /// ```
+    pub fn range(
+        address: impl Into<String>,
+        partition: ResultPartitionId,
+        subpartitions: std::ops::RangeInclusive<u32>,
+    ) -> Self {
+        let (subpartition, last_subpartition) = subpartitions.into_inner();
+        Self { address: address.into(), partition, subpartition, last_subpartition }
+    }
+
+    fn subpartitions(&self) -> ResultSubpartitionIndexSet {
+        ResultSubpartitionIndexSet { first: self.subpartition, last: self.last_subpartition }
     }
 }
 
@@ -110,6 +136,9 @@ pub(crate) fn open(
     if options.exclusive == 0 && options.floating == 0 {
         return Err(OpenError::NoSegments);
     }
+    if let Some(empty) = partitions.iter().find(|remote| remote.last_subpartition < remote.subpartition) {
+        return Err(OpenError::EmptyRange { first: empty.subpartition, last: empty.last_subpartition });
+    }
     let channels = u32::try_from(partitions.len()).map_err(|_| OpenError::NoChannels)?;
     let mut peers: Vec<Peer<'_>> = Vec::new();
     let mut places: HashMap<(&str, usize), usize> = HashMap::new();
@@ -134,8 +163,8 @@ pub(crate) fn open(
     for (index, (peer, nth)) in (0..).zip(routes) {
         let (sender, receiver) = channel(signal.clone(), index);
         receivers.push(receiver);
-        let (partition, subpartition) = peers[peer as usize].channels[nth as usize];
-        gates[peer as usize].channels.push(OpenChannel { sender, partition, subpartition });
+        let (partition, subpartitions) = peers[peer as usize].channels[nth as usize];
+        gates[peer as usize].channels.push(OpenChannel { sender, partition, subpartitions });
     }
     for (connection, gate) in connections.into_iter().zip(gates) {
         if let Err(lost) = connection.send(Command::Open(Box::new(gate)))
@@ -151,8 +180,8 @@ pub(crate) fn open(
 struct Peer<'a> {
     key: (&'a str, usize),
     ids: Vec<ResultPartitionId>,
-    /// Place of the partition in `ids`, and subpartition.
-    channels: Vec<(u32, u32)>,
+    /// Place of the partition in `ids`, and which of its subpartitions.
+    channels: Vec<(u32, ResultSubpartitionIndexSet)>,
 }
 
 impl Peer<'_> {
@@ -161,7 +190,7 @@ impl Peer<'_> {
         if self.ids.last() != Some(&remote.partition) {
             self.ids.push(remote.partition);
         }
-        self.channels.push((self.ids.len() as u32 - 1, remote.subpartition));
+        self.channels.push((self.ids.len() as u32 - 1, remote.subpartitions()));
     }
 
     /// The gate for it, with its pools and no channels yet.

@@ -4,7 +4,7 @@
 //! it keeps what comes late for a closed channel from the next one in that place.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -50,7 +50,17 @@ pub(crate) struct OpenChannel {
     pub(crate) sender: Sender,
     /// Its place in `partitions`.
     pub(crate) partition: u32,
-    pub(crate) subpartition: u32,
+    pub(crate) subpartitions: ResultSubpartitionIndexSet,
+}
+
+/// What a channel over several subpartitions is to have counted before it has ended. Beside the channels, for few are such.
+#[derive(Debug)]
+struct Several {
+    last: u32,
+    /// Subpartitions that have not said that no more records follow.
+    producing: u32,
+    /// Subpartitions that have not ended.
+    open: u32,
 }
 
 #[derive(Debug)]
@@ -138,6 +148,7 @@ pub(crate) struct State {
     /// The first half of each channel's id.
     nonce: [u8; 8],
     pub(crate) channels: Channels,
+    several: HashMap<u32, Several>,
     free: Vec<u32>,
     pub(crate) gates: Vec<Option<Gate>>,
     /// Channels whose exclusive segments are not there yet.
@@ -162,6 +173,7 @@ impl Session {
             peer,
             nonce,
             channels: Channels::default(),
+            several: HashMap::new(),
             free: Vec::new(),
             gates: Vec::new(),
             opening: VecDeque::new(),
@@ -285,13 +297,13 @@ impl State {
         let OpenGate { token, segments, segment_size, unpack, partitions, channels } = gate;
         let mut places = Vec::with_capacity(channels.len());
         self.channels.0.reserve_exact(channels.len().saturating_sub(self.free.len()));
-        for (nth, OpenChannel { sender, partition, subpartition }) in (0..).zip(channels) {
+        for (nth, OpenChannel { sender, partition, subpartitions }) in (0..).zip(channels) {
             let channel = Channel {
                 sender,
                 credit: Credit::default(),
                 gate: place as u32,
                 partition,
-                subpartition,
+                subpartition: subpartitions.first,
                 sequence: 0,
                 dirty: false,
                 requested: false,
@@ -303,6 +315,10 @@ impl State {
                 self.channels.0.len() as u32 - 1
             });
             self.channels.0[index as usize].channel = Some(channel);
+            if subpartitions.first < subpartitions.last {
+                let count = subpartitions.size() as u32;
+                self.several.insert(index, Several { last: subpartitions.last, producing: count, open: count });
+            }
             self.opening.push_back(index);
             places.push(index);
         }
@@ -331,13 +347,27 @@ impl State {
         let receiver = self.id(index);
         let Some(channel) = self.channels.get(index) else { return };
         let Some(gate) = &self.gates[channel.gate as usize] else { return };
+        let first = channel.subpartition;
+        let last = self.several.get(&index).map_or(first, |several| several.last);
         let request = PartitionRequest {
             partition: gate.partitions[channel.partition as usize],
-            subpartitions: ResultSubpartitionIndexSet::one(channel.subpartition),
+            subpartitions: ResultSubpartitionIndexSet { first, last },
             receiver,
             credit: channel.credit.told(),
         };
         self.send(&Message::PartitionRequest(request));
+    }
+
+    /// Whether an event that came speaks for the whole channel: of several subpartitions each says that it ends.
+    pub(crate) fn is_the_last(&mut self, index: u32, event: &Event) -> bool {
+        let Some(several) = self.several.get_mut(&index) else { return true };
+        let left = match event {
+            Event::EndOfData(_) => &mut several.producing,
+            Event::EndOfPartition => &mut several.open,
+            _ => return true,
+        };
+        *left = left.saturating_sub(1);
+        *left == 0
     }
 
     fn said(&mut self, gate: u64, nth: u32, said: Said) {
@@ -435,6 +465,7 @@ impl State {
         let mut channel = slot.channel.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
+        self.several.remove(&index);
         let gate = &mut self.gates[channel.gate as usize];
         if let Some(open) = gate {
             open.places[channel.nth as usize] = CLOSED;
@@ -450,10 +481,12 @@ impl State {
 
     fn error(&mut self, index: u32, failure: Failure) -> Option<ChannelError> {
         let peer = self.peer.clone();
+        let last = self.several.get(&index).map(|several| several.last);
         let channel = self.channels.get(index)?;
         let (partition, subpartition, sequence) = (channel.partition, channel.subpartition, channel.sequence);
         let partition = *self.gates[channel.gate as usize].as_ref()?.partitions.get(partition as usize)?;
-        Some(ChannelError { peer, partition, subpartition, sequence, failure })
+        let last_subpartition = last.unwrap_or(subpartition);
+        Some(ChannelError { peer, partition, subpartition, last_subpartition, sequence, failure })
     }
 
     /// Tells the gate that the channel has failed, and the peer that it is done with.

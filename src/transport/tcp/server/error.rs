@@ -21,7 +21,7 @@ pub(crate) enum Refusal {
     TooManyRequests { limit: u32 },
     #[error("receiver {receiver} is in use on this connection")]
     ReceiverTaken { receiver: InputChannelId },
-    #[error("several subpartitions in one request: this partition is pipelined")]
+    #[error("several subpartitions in one request: this partition is pipelined, ask for each by itself")]
     SeveralSubpartitions,
     #[error("subpartition {index} of {subpartitions}")]
     NoSuchSubpartition { index: u32, subpartitions: usize },

@@ -9,11 +9,14 @@
 //! Knows no socket and no clock: who drives it hands it bytes, the time, and what the registry delivers.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
     sync::Arc,
     task::Waker,
     time::Instant,
 };
+
+use hashbrown::HashTable;
 
 use super::{
     error::Refusal,
@@ -35,9 +38,38 @@ struct Served {
     id: InputChannelId,
     subpartition: u32,
     sequence: u32,
-    /// The consumer has no segments of its own, and wants to be told of data before it grants any.
-    no_credit_at_first: bool,
     partition: Arc<PartitionState>,
+}
+
+/// Readers by the id of their channel, which stands with the reader alone: a few bytes for each.
+#[derive(Debug, Default)]
+struct Ids {
+    table: HashTable<u32>,
+    /// Ids are the peer's to choose.
+    hasher: RandomState,
+}
+
+impl Ids {
+    fn get(&self, id: InputChannelId, readers: &Readers<Served>) -> Option<u32> {
+        self.table.find(self.hasher.hash_one(Some(id)), |&index| Self::id(index, readers) == Some(id)).copied()
+    }
+
+    /// The reader at `index` is open, and its id is not here yet.
+    fn insert(&mut self, index: u32, readers: &Readers<Served>) {
+        let hash = |&index: &u32| self.hasher.hash_one(Self::id(index, readers));
+        self.table.insert_unique(hash(&index), index, hash);
+    }
+
+    /// To be called while the reader is open still.
+    fn remove(&mut self, id: InputChannelId, readers: &Readers<Served>) -> Option<u32> {
+        let hash = self.hasher.hash_one(Some(id));
+        let entry = self.table.find_entry(hash, |&index| Self::id(index, readers) == Some(id)).ok()?;
+        Some(entry.remove().0)
+    }
+
+    fn id(index: u32, readers: &Readers<Served>) -> Option<InputChannelId> {
+        readers.with(index).map(|served| served.id)
+    }
 }
 
 /// A request whose partition is not there yet.
@@ -51,7 +83,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Session {
     readers: Readers<Served>,
-    by_id: HashMap<InputChannelId, u32>,
+    by_id: Ids,
     waiting: HashMap<InputChannelId, Waiting>,
     /// Those of `waiting` in order, and some that wait no more.
     expiry: VecDeque<(Instant, InputChannelId)>,
@@ -70,7 +102,7 @@ impl Session {
     pub(crate) fn new(registry: Arc<Registry>, waiter: Waiter, limits: ServerLimits) -> Self {
         Self {
             readers: Readers::new(limits.requests),
-            by_id: HashMap::new(),
+            by_id: Ids::default(),
             waiting: HashMap::new(),
             expiry: VecDeque::new(),
             decoder: Decoder::new(Role::Consumer, limits.wire()),
@@ -135,23 +167,21 @@ impl Session {
     }
 
     fn message(&mut self, message: Message, now: Instant) {
-        let known = |by_id: &HashMap<_, _>, receiver| by_id.get(&receiver).copied();
         match message {
             Message::PartitionRequest(request) => self.request(request, now),
-            Message::AddCredit { credit, receiver } => match known(&self.by_id, receiver) {
+            Message::AddCredit { credit, receiver } => match self.find(receiver) {
                 Some(index) => self.readers.grant(index, credit),
                 None => self.refuse(None, &Refusal::UnknownReceiver { receiver, message: "AddCredit" }),
             },
-            Message::ResumeConsumption { receiver } => match known(&self.by_id, receiver) {
+            Message::ResumeConsumption { receiver } => match self.find(receiver) {
                 Some(index) => {
-                    let forget = self.readers.get(index).is_some_and(|reader| reader.with.no_credit_at_first);
-                    if !self.readers.resume(index, forget) {
+                    if !self.readers.resume(index) {
                         self.refuse(None, &Refusal::NotBlocked { receiver });
                     }
                 }
                 None => self.refuse(None, &Refusal::UnknownReceiver { receiver, message: "ResumeConsumption" }),
             },
-            Message::AckAllUserRecordsProcessed { receiver } => match known(&self.by_id, receiver) {
+            Message::AckAllUserRecordsProcessed { receiver } => match self.find(receiver) {
                 Some(index) => {
                     if let Some(reader) = self.readers.get(index) {
                         reader.with.partition.acknowledge(reader.with.subpartition);
@@ -174,9 +204,13 @@ impl Session {
         }
     }
 
+    fn find(&self, receiver: InputChannelId) -> Option<u32> {
+        self.by_id.get(receiver, &self.readers)
+    }
+
     fn request(&mut self, request: PartitionRequest, now: Instant) {
         self.requests += 1;
-        if self.by_id.contains_key(&request.receiver) || self.waiting.contains_key(&request.receiver) {
+        if self.find(request.receiver).is_some() || self.waiting.contains_key(&request.receiver) {
             return self.refuse(None, &Refusal::ReceiverTaken { receiver: request.receiver });
         }
         if self.channels() >= self.limits.requests as usize {
@@ -191,7 +225,7 @@ impl Session {
                 self.waiting.insert(request.receiver, Waiting { request, until });
                 self.expiry.push_back((until, request.receiver));
             }
-            Request::Refused(refusal) => self.refuse(None, &refusal),
+            Request::Refused(refusal) => self.refuse_request(request.receiver, &refusal),
         }
     }
 
@@ -217,21 +251,21 @@ impl Session {
     /// The partition that a request has waited for is there, but will not have it.
     fn deliver_refusal(&mut self, request: &PartitionRequest, refusal: &Refusal) {
         if self.waiting.remove(&request.receiver).is_some() {
-            self.refuse(None, refusal);
+            self.refuse_request(request.receiver, refusal);
         }
+    }
+
+    /// What Flink takes for an error of the whole connection is one here too; a range it does not refuse at all.
+    fn refuse_request(&mut self, receiver: InputChannelId, refusal: &Refusal) {
+        let one = matches!(refusal, Refusal::SeveralSubpartitions).then_some(receiver);
+        self.refuse(one, refusal);
     }
 
     fn open(&mut self, request: PartitionRequest, receiver: Receiver, partition: &Arc<PartitionState>) {
         let subpartition = request.subpartitions.first;
-        let served = Served {
-            id: request.receiver,
-            subpartition,
-            sequence: 0,
-            no_credit_at_first: request.credit == 0,
-            partition: partition.clone(),
-        };
+        let served = Served { id: request.receiver, subpartition, sequence: 0, partition: partition.clone() };
         if let Ok(index) = self.readers.open(receiver, request.credit, served) {
-            self.by_id.insert(request.receiver, index);
+            self.by_id.insert(index, &self.readers);
         } else {
             // Slots that are leaving count too.
             partition.released(subpartition);
@@ -241,8 +275,7 @@ impl Session {
     }
 
     fn cancel(&mut self, receiver: InputChannelId) {
-        if let Entry::Occupied(entry) = self.by_id.entry(receiver) {
-            let index = entry.remove();
+        if let Some(index) = self.by_id.remove(receiver, &self.readers) {
             self.close_reader(index);
         } else if let Some(waiting) = self.waiting.remove(&receiver) {
             self.registry.forget(&waiting.request, &self.waiter);
@@ -256,7 +289,7 @@ impl Session {
     }
 
     fn task_event(&mut self, request: TaskEventRequest) {
-        let refusal = match self.by_id.get(&request.receiver).and_then(|&index| self.readers.get(index)) {
+        let refusal = match self.find(request.receiver).and_then(|index| self.readers.get(index)) {
             Some(reader) => match reader.with.partition.task_event(reader.with.subpartition, request.event) {
                 Ok(()) => return,
                 Err(refusal) => refusal,
@@ -317,10 +350,8 @@ impl Session {
 
     fn announce_backlog(&mut self, index: u32) {
         let Some(reader) = self.readers.get(index) else { return };
-        if reader.with.no_credit_at_first {
-            let message = Message::BacklogAnnouncement { backlog: reader.backlog().max(1), receiver: reader.with.id };
-            self.send(&message);
-        }
+        let message = Message::BacklogAnnouncement { backlog: reader.backlog().max(1), receiver: reader.with.id };
+        self.send(&message);
     }
 
     fn event(&mut self, index: u32, event: &Event) {
