@@ -18,7 +18,7 @@ use crate::memory::{LINE, stream_fence};
 /// Bytes after which whole lines go to the segment.
 const FULL: usize = 8 * LINE;
 /// Bytes in the stage; the rest of a line, and records that together have as many, must have room.
-const BYTES: usize = FULL + 2048;
+const BYTES: usize = FULL + 1088;
 
 /// Memory for records on their way. Kept from one segment to the next.
 #[repr(align(64))]

@@ -102,7 +102,8 @@ impl<S> RecordWriter<S> {
     ///
     /// # Panics
     /// If the selector or the record's serializer does.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `ResultPartition::emit`")]
     pub fn emit<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError>
     where
         S: ChannelSelector<R>,

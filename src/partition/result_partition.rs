@@ -17,9 +17,9 @@ use crate::{
     sync::Arc,
 };
 
-/// Subpartitions of a partition that puts records together before they go to a segment. With more, what has been read from a
-/// segment is in nobody's cache any more when that comes back.
-const STAGED: usize = 64;
+/// Subpartitions, at most, of a partition that puts records together before they go to a segment. With more, what has been
+/// read from a segment is in nobody's cache any more when that comes back; nor would what is put together stay in one.
+const STAGED: usize = 1024;
 
 /// What one task produces, divided into a subpartition for each reader.
 ///
@@ -30,7 +30,7 @@ const STAGED: usize = 64;
 /// Keeps one segment open for each subpartition that was written to, until it is full or the partition ends, and one in
 /// all while records are broadcast. Besides segments it has one piece of heap as large as the largest record that had
 /// to be serialized aside (one that spans segments, of a type without
-/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)); and, if there are at most 64 subpartitions, less than 3 KiB for
+/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)); and, if there are at most 1,024 subpartitions, less than 2 KiB for
 /// each that fills segments without a flush between: there records are put together before they go to the segment, for a
 /// line that the reader's core has is best stored to once, and whole.
 ///
@@ -122,19 +122,33 @@ impl ResultPartition {
     }
 
     /// Writes `record` to subpartition `to`.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path of a record, of which a call would be a third")]
     pub(super) fn emit<R: SerializeRecord + ?Sized>(&mut self, record: &R, to: usize) -> Result<(), WriteError> {
-        let subpartitions = self.subpartitions.len();
-        let Some(subpartition) = self.subpartitions.get_mut(to) else {
-            return Err(WriteError::NoSuchSubpartition { chosen: to, subpartitions });
-        };
         let len = record.serialized_len();
-        if let Some(builder) = subpartition.builder()
+        if let Some(subpartition) = self.subpartitions.get_mut(to)
+            && let Some(builder) = subpartition.builder()
             && write_whole(builder, record, len)
         {
             self.records += 1;
             self.bytes += len as u64;
             return Ok(());
+        }
+        self.emit_elsewhere(record, len, to)
+    }
+
+    /// Where there is no open segment, or no room in it, or no such subpartition.
+    #[cold]
+    #[inline(never)]
+    fn emit_elsewhere<R: SerializeRecord + ?Sized>(
+        &mut self,
+        record: &R,
+        len: usize,
+        to: usize,
+    ) -> Result<(), WriteError> {
+        let subpartitions = self.subpartitions.len();
+        if to >= subpartitions {
+            return Err(WriteError::NoSuchSubpartition { chosen: to, subpartitions });
         }
         never_pending(self.emit_in_pieces(record, len, Some(to), &mut Wait::Block))
     }
