@@ -324,8 +324,10 @@ fn past_cache(dst: &mut [u8], src: &[u8]) {
     {
         use std::arch::x86_64::{_mm_loadu_si128, _mm_stream_si128};
         for (dst, src) in dst.chunks_exact_mut(16).zip(src.chunks_exact(16)) {
-            // SAFETY: 16 bytes each, and `dst` is a quarter of a line.
-            unsafe { _mm_stream_si128(dst.as_mut_ptr().cast(), _mm_loadu_si128(src.as_ptr().cast())) };
+            // SAFETY: 16 bytes, at any address.
+            let part = unsafe { _mm_loadu_si128(src.as_ptr().cast()) };
+            // SAFETY: 16 bytes, a quarter of a line.
+            unsafe { _mm_stream_si128(dst.as_mut_ptr().cast(), part) };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
