@@ -105,8 +105,8 @@ fn stalled(title: &str) {
     const CHANNELS: u32 = 999;
     let records = (128 << 20) / 1020;
     let (mut free, mut beside) = (Pair::new(CHANNELS, None), Pair::new(CHANNELS, None));
-    let (_idle, _idle_reader) = free.open_channels(1);
-    let (partition, mut stuck) = beside.open_channels(1);
+    let (_idle, _idle_reader) = free.open_channels(1, 32);
+    let (partition, mut stuck) = beside.open_channels(1, 32);
     let writing = thread::spawn(move || {
         let mut writer = RecordWriter::new(partition, Forward);
         while writer.emit(&[1_u8; 1020][..]).is_ok() {} // until the reader is gone
@@ -236,15 +236,17 @@ impl Pair {
     }
 
     fn open(&mut self) -> (ResultPartition, RecordReader) {
-        self.open_channels(self.channels)
+        self.open_channels(self.channels, u32::MAX)
     }
 
-    fn open_channels(&mut self, channels: u32) -> (ResultPartition, RecordReader) {
+    /// `most` is what the writer may fill: one whose reader stands still would else take what there is.
+    fn open_channels(&mut self, channels: u32, most: u32) -> (ResultPartition, RecordReader) {
         self.next += 1;
         let mut id = [7; 60];
         id[16..20].copy_from_slice(&self.next.to_be_bytes());
         let id = ResultPartitionId::from_bytes(id);
-        let producer = self.pool.local_pool("producer").required(channels.max(32)).build().expect("segments");
+        let producer =
+            self.pool.local_pool("producer").required(channels.max(32)).maximum(most).build().expect("segments");
         let (partition, _) = self.server.serve(id, producer, channels as usize).expect("a new id");
         let address = self.server.local_addr().to_string();
         let remotes: Vec<_> = (0..channels).map(|n| RemotePartition::new(address.clone(), id, n)).collect();

@@ -22,24 +22,18 @@
 //! let producer = pool.local_pool("producer").required(4).build()?; // 4 segments that nobody else can take
 //! let (mut partitions, gates) = transport::in_process(vec![producer], 2); // one writing task, two reading ones
 //!
-//! let readers: Vec<_> = gates
-//!     .into_iter()
-//!     .map(|gate| {
-//!         std::thread::spawn(move || {
-//!             let mut reader = RecordReader::new(gate, 1024); // no record over 1 KiB
-//!             let mut sum = 0;
-//!             while let Some(record) = reader.next().unwrap() {
-//!                 sum += record.deserialize::<u64>().unwrap();
-//!             }
-//!             sum
-//!         })
-//!     })
-//!     .collect();
+//! let read = |gate| {
+//!     let mut reader = RecordReader::new(gate, 1024); // no record over 1 KiB
+//!     let mut sum = 0;
+//!     while let Some(record) = reader.next().unwrap() {
+//!         sum += record.deserialize::<u64>().unwrap();
+//!     }
+//!     sum
+//! };
+//! let readers: Vec<_> = gates.into_iter().map(|gate| std::thread::spawn(move || read(gate))).collect();
 //!
 //! let mut writer = RecordWriter::new(partitions.remove(0), RoundRobin::default());
-//! for number in 1..=1000_u64 {
-//!     writer.emit(&number)?; // waits for a segment when the readers are behind
-//! }
+//! (1..=1000_u64).try_for_each(|number| writer.emit(&number))?; // waits for a segment when the readers are behind
 //! writer.close();
 //! let sums: Vec<u64> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
 //! assert_eq!(sums, [250_000, 250_500]);
@@ -48,7 +42,8 @@
 //!
 //! # Floors
 //!
-//! Each module uses only those below it. `docs/ARCHITECTURE.md` in the repository argues each protocol.
+//! Each module uses only those below it. Names are Flink's: who knows one knows the other. `docs/ARCHITECTURE.md` in the
+//! repository argues each protocol.
 //!
 //! | floor | module | holds |
 //! |---|---|---|
@@ -63,8 +58,6 @@
 //! | 1 | [`buffer`] | who may touch which byte of a segment, and when |
 //! | 0 | [`memory`] | [`MemorySegment`](memory::MemorySegment), and the arena all segments are part of |
 //!
-//! Names are Flink's: who knows one knows the other.
-//!
 //! # Progress, errors, panics
 //!
 //! Every operation of the data path says whether it is wait-free, lock-free or blocking, and on what; `try_x` never waits
@@ -73,10 +66,9 @@
 //!
 //! # Features
 //!
-//! None is on by default. `cli` adds the program `forebay` and what that depends on, and nothing to the library. `serde`
-//! adds `record::Serde`, which makes records of any type that serde serializes.
-//! `compression` lets [`wire`] read what Flink's blocking partitions have compressed. `leaks` remembers which line of the
-//! source took each segment, for debugging, and costs nothing when it is off.
+//! None is on by default. `net` adds `transport::tcp`; `cli` the program `forebay`, and `net`; `serde` adds `record::Serde`,
+//! which makes records of any type that serde serializes. `compression` lets [`wire`] read what Flink has compressed.
+//! `leaks` remembers which line of the source took each segment, for debugging, and costs nothing when it is off.
 
 pub mod buffer;
 mod channel;

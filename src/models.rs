@@ -88,12 +88,18 @@ impl Lanes {
     /// Open ones, and their owner.
     #[must_use]
     pub fn open() -> (Self, LaneOwner) {
-        let (lanes, mut owner) = (Self(lanes::Lanes::new()), LaneOwner(lanes::Owner::new()));
+        let (lanes, mut owner) = Self::closed();
         lanes.open_again(&mut owner);
         (lanes, owner)
     }
 
-    /// Opens them after closing.
+    /// Closed ones, without memory, and their owner.
+    #[must_use]
+    pub fn closed() -> (Self, LaneOwner) {
+        (Self(lanes::Lanes::new()), LaneOwner(lanes::Owner::new()))
+    }
+
+    /// Opens them after closing, or for the first time.
     pub fn open_again(&self, owner: &mut LaneOwner) {
         assert!(self.0.open(&mut owner.0));
     }

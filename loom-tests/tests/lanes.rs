@@ -89,6 +89,22 @@ fn no_push_comes_after_the_closing() {
     });
 }
 
+/// 2 threads: a push meets the making of the lanes. Mutants: V7, V8.
+#[test]
+fn lanes_that_are_seen_are_seen_whole() {
+    loom::model(|| {
+        let (lanes, mut owner) = Lanes::closed();
+        let lanes = Arc::new(lanes);
+        let producer = thread::spawn({
+            let lanes = lanes.clone();
+            move || lanes.push(0)
+        });
+        lanes.open_again(&mut owner);
+        let pushed = producer.join().unwrap();
+        assert_eq!(lanes.take(&mut owner) == [0], pushed);
+    });
+}
+
 /// 3 threads, 1 lane: one of two gets it, and the other is told. Mutants: the claim.
 #[test]
 fn a_lane_has_one_producer() {

@@ -80,7 +80,7 @@ fn credit_comes_to_a_channel_that_rests_or_is_idle() {
 }
 
 /// 3 threads, 1 place: a channel is given up while its writer announces it; the next gets its place no sooner than the
-/// announcement has turned up, and is not lost among them. No mutant: a place that is freed too early survives it.
+/// announcement has turned up, and is not lost among them.
 #[test]
 fn a_place_is_used_again_once_its_index_has_turned_up() {
     loom::model(|| {
@@ -110,6 +110,46 @@ fn a_place_is_used_again_once_its_index_has_turned_up() {
         assert!(matches!(readers.next(), (_, Sent::Data(_))));
         assert!(matches!(readers.next(), (_, Sent::Event)));
         writers.into_iter().for_each(|writer| writer.join().unwrap());
+    });
+}
+
+/// 2 threads, 1 place: a channel is given up while its writer is about to push its index. Were its place free at once, the
+/// next in it would be announced by the same index meanwhile, which is then in the inbox twice (N3). Mutants: the place that is kept.
+#[test]
+fn an_index_that_is_about_to_be_pushed_keeps_its_place() {
+    loom::model(|| {
+        let (_pool, first, gone) = partition(1);
+        let (_other, second, mut next) = partition(1);
+        let mut late = RecordWriter::new(first, Forward);
+        late.emit(&b"abc"[..]).unwrap();
+        let mut readers = Readers::new(1);
+        let index = readers.open(gone, 1).unwrap();
+        assert!(readers.try_next().is_none(), "not flushed: the token is gone");
+        let late = thread::spawn(move || {
+            late.flush();
+            late
+        });
+        readers.close(index);
+        loop {
+            match readers.open(next, 1) {
+                Ok(_) => break,
+                Err(unread) => next = unread,
+            }
+            assert!(readers.try_next().is_none(), "nothing is sent of what is given up");
+            thread::yield_now();
+        }
+        assert!(readers.try_next().is_none(), "nothing is there yet, and the token is gone");
+        let mut writer = RecordWriter::new(second, Forward);
+        writer.emit(&b"abc"[..]).unwrap();
+        writer.flush();
+        let late = late.join().unwrap();
+        let mut sent = 0;
+        while let Some((_, found)) = readers.try_next() {
+            assert!(matches!(found, Sent::Data(_)));
+            sent += 1;
+        }
+        assert_eq!(sent, 1);
+        drop((late, writer));
     });
 }
 

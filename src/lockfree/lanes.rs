@@ -73,6 +73,8 @@ struct Lane {
     limit: AtomicU64,
     /// The number of the thread that has claimed it, written once.
     thread: AtomicU32,
+    /// What loom sees of the memory's having been made: written before V7, read behind V8. Nothing in a real build.
+    made: UnsafeCell<()>,
     slots: [UnsafeCell<u32>; CAPACITY as usize],
 }
 
@@ -124,10 +126,12 @@ impl Lanes {
 
     #[inline]
     fn block(&self) -> Option<&Block> {
-        // ORDERING V8 Acquire, pairs with V7 in `open`: the lanes as they were made. Not modelled, see there.
+        // ORDERING V8 Acquire, pairs with V7 in `open`: the lanes as they were made.
         let block = self.block.load(Ordering::Acquire);
         // SAFETY: V8, it was published whole, and stays until we are dropped.
-        unsafe { block.as_ref() }
+        let block: &Block = unsafe { block.as_ref() }?;
+        block.iter().for_each(|lane| lane.made.with(|_| ()));
+        Some(block)
     }
 
     /// The calling thread's lane, if the one that fits its number is its own or free.
@@ -159,8 +163,10 @@ impl Lanes {
         // Relaxed: the owner alone writes it.
         let mut block = self.block.load(Ordering::Relaxed);
         if block.is_null() {
-            block = Box::into_raw(Box::new(std::array::from_fn(|_| Lane::new())));
-            // ORDERING V7 Release, pairs with V8 in `push`. Not modelled: loom does not see memory before it is initialised.
+            let lanes: Box<Block> = Box::new(std::array::from_fn(|_| Lane::new()));
+            lanes.iter().for_each(|lane| lane.made.with_mut(|_| ()));
+            block = Box::into_raw(lanes);
+            // ORDERING V7 Release, pairs with V8 in `block`.
             self.block.store(block, Ordering::Release);
         }
         // SAFETY: made above or before, and kept until we are dropped.
@@ -253,6 +259,7 @@ impl Lane {
             pushed: AtomicU64::new(0),
             limit: AtomicU64::new(0),
             thread: AtomicU32::new(UNCLAIMED),
+            made: UnsafeCell::new(()),
             slots: std::array::from_fn(|_| UnsafeCell::new(0)),
         }
     }

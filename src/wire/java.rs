@@ -230,7 +230,9 @@ impl Reader<'_> {
             }
         }
         let Some((message, cause)) = throwable else { return Some(Value::Other) };
-        Some(Value::Exception(JavaException { class: self.classes[class].name.clone(), message, cause }))
+        let class = self.classes[class].name.clone();
+        self.steps = self.steps.checked_sub(class.len())?; // as of a text
+        Some(Value::Exception(JavaException { class, message, cause }))
     }
 
     fn array(&mut self) -> Option<Value> {

@@ -113,6 +113,7 @@ fn wrong_command_lines_are_refused() {
     let file = place.file("in.csv", "id,key\n1,a\n");
     let serve = |options: &str| failed(2, program("serve", options).arg(&file).output().unwrap());
     assert!(serve("-k key -n 1 --listen 0.0.0.0:0").contains("--advertise"));
+    assert!(serve("-k key -n 1 --listen 6121").contains("as 0.0.0.0:6121"));
     assert!(serve("-k key -n 1 --tls-ca ca.pem").contains("--tls-cert"));
     let fetch = |options: &str| failed(2, fetch(options, &file, &place.path("out")).output().unwrap());
     assert!(fetch("--partition 3-1").contains("0-7"));

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Data, Place, run_with, shuffle, succeed, wait_for, wait_until};
+use crate::support::{Data, Place, run_with, shuffle, succeed, wait_for};
 
 #[test]
 fn json_holds_the_facts() {
@@ -119,6 +119,5 @@ fn memory_is_the_pool_and_little_more() {
     let peak: usize = peak.strip_suffix(" kB").unwrap().parse().unwrap();
     assert!(peak < (4 + 24) << 10, "{peak} KiB at the most");
     drop(stdin);
-    wait_until("the program ends", || child.try_wait().unwrap().is_some());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(wait_for(&mut child).code(), Some(0));
 }

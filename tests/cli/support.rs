@@ -74,19 +74,24 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The child's exit status, once it has ended; killed if it does not.
+/// The child's exit status, once it has ended; killed if it does not. Waits without a core, which the child may need.
 #[track_caller]
 pub(crate) fn wait_for(child: &mut Child) -> std::process::ExitStatus {
-    let mut status = None;
-    let start = Instant::now();
-    while status.is_none() && start.elapsed() < Duration::from_secs(60) {
-        status = child.try_wait().expect("the child is ours");
-        std::thread::yield_now();
-    }
-    status.unwrap_or_else(|| {
-        child.kill().expect("the child is ours");
-        panic!("the program did not end within a minute")
-    })
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let id = child.id().to_string();
+    let watching = std::thread::spawn(move || {
+        let late = end.recv_timeout(Duration::from_secs(60)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+        if late {
+            // Its number is its own until it was waited for.
+            Command::new("kill").args(["-KILL", &id]).status().expect("there is `kill`");
+        }
+        late
+    });
+    let stdin = child.stdin.take(); // else `Child::wait` closes it, and the program is not to end by that
+    let status = child.wait().expect("the child is ours");
+    drop((ended, stdin));
+    assert!(!watching.join().expect("no panic"), "the program did not end within a minute");
+    status
 }
 
 /// A folder of its own for a test.

@@ -192,8 +192,8 @@ fn what_can_not_be_had_says_so() {
     let error = read_all(gate(&client, &pool, &[remote(&server, 1, 0)]), 8).unwrap_err();
     assert!(matches!(error.failure, Failure::NotFound { .. }), "{error}");
 
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let nowhere = forebay::transport::tcp::RemotePartition::new(nobody.to_string(), id(1), 0);
+    // Nobody can listen on port 0; a port that was free a moment ago may be another test's by now.
+    let nowhere = forebay::transport::tcp::RemotePartition::new("127.0.0.1:0", id(1), 0);
     let client = Client::builder().attempts(2, std::time::Duration::ZERO).start().unwrap();
     let error = read_all(gate(&client, &pool, &[nowhere]), 8).unwrap_err();
     assert!(matches!(error.failure, Failure::Connect { attempts: 2, .. }), "{error}");

@@ -81,6 +81,25 @@ fn a_message_must_come_to_its_end() {
     assert!(observed.ends(1)[0].contains("was not complete"), "{:?}", observed.ends(1));
 }
 
+/// Limits that are no limits, and are added to the time nevertheless.
+#[test]
+fn patience_without_end_is_no_error() {
+    let mut patient = limits();
+    patient.first_request = Duration::MAX;
+    patient.message = Duration::MAX;
+    patient.stalled_write = Duration::MAX;
+    patient.partition_wait = Duration::MAX;
+    (patient.requests, patient.connections, patient.task_event) = (u32::MAX, u32::MAX, u32::MAX);
+    let observed = Observed::start(Server::builder().limits(patient));
+    let client = Client::builder().partition_wait(Duration::MAX).connect_timeout(Duration::MAX).start().unwrap();
+    let pool = pool(32);
+    let early = gate(&client, &pool, &[remote(&observed.server, 1, 0)]);
+    is_well(&observed);
+    let (_served, writing) = serve(&observed.server, &pool, 1, 100, 100);
+    assert_eq!(read_all(early, 100).unwrap(), 100);
+    writing.join().unwrap().unwrap();
+}
+
 #[test]
 fn who_grants_credit_must_take_what_comes() {
     let mut quick = limits();

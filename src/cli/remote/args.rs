@@ -19,7 +19,7 @@ pub(crate) struct Serve {
     pub(crate) rows: Rows,
 
     /// Address and port to listen on; port 0 is any
-    #[arg(short, long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(short, long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = listen)]
     pub(crate) listen: String,
 
     /// The host name or address that the ticket gives, with a port if it is not the one that is listened on [default: the
@@ -152,6 +152,16 @@ impl Fetch {
     pub(crate) fn mistake(&self) -> Option<(ErrorKind, String)> {
         self.tls.mistake()
     }
+}
+
+/// A host and a port, as in `host1:6121` or `[::1]:6121`.
+pub(crate) fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+fn listen(text: &str) -> Result<String, String> {
+    let expected = "expected an address or a host, and a port, as 0.0.0.0:6121";
+    is_host_and_port(text).then(|| text.to_owned()).ok_or_else(|| expected.to_owned())
 }
 
 /// `3` or `0-7`.

@@ -15,7 +15,7 @@ use forebay::transport::tcp::{ServedPartition, Server, ServerLimits};
 use forebay::wire::ResultPartitionId;
 use serde_json::json;
 
-use super::args::Serve;
+use super::args::{Serve, is_host_and_port};
 use super::framing::Framing;
 use super::ticket::Ticket;
 use crate::cli::args::Transport;
@@ -144,7 +144,7 @@ fn address(args: &Serve, server: &Server) -> String {
     let at = server.local_addr();
     match &args.advertise {
         None => at.to_string(),
-        Some(host) if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => host.clone(),
+        Some(host) if is_host_and_port(host) => host.clone(),
         Some(host) => format!("{host}:{}", at.port()),
     }
 }
@@ -156,7 +156,8 @@ fn write_ticket(file: &Path, ticket: &str) -> Result<()> {
         return writeln!(stdout, "{ticket}").and_then(|()| stdout.flush()).context("cannot print the ticket");
     }
     let unfinished = file.with_extension(format!("tmp-{}", std::process::id()));
-    fs::write(&unfinished, format!("{ticket}\n"))
-        .and_then(|()| fs::rename(&unfinished, file))
-        .with_context(|| format!("cannot write the ticket {}", file.display()))
+    fs::write(&unfinished, format!("{ticket}\n")).and_then(|()| fs::rename(&unfinished, file)).map_err(|error| {
+        let _ = fs::remove_file(&unfinished); // it may not even be there
+        anyhow::Error::new(error).context(format!("cannot write the ticket {}", file.display()))
+    })
 }

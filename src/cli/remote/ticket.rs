@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use forebay::wire::{Codec, FLINK_VERSION, ResultPartitionId};
 use serde_json::{Value, json};
 
+use super::args::is_host_and_port;
 use super::framing::Framing;
 
 /// The form of tickets that this program writes and reads.
@@ -90,7 +91,8 @@ impl Ticket {
             Some(Err(error)) => bail!("`partitions`: {error}"),
             None => bail!("`partitions` must be a list of strings"),
         };
-        let framing = text("framing")?;
+        let (framing, address) = (text("framing")?, text("address")?);
+        ensure!(is_host_and_port(address), "`address` must be a host and a port, as host1:6121, and is `{address}`");
         let compression = match value.get("compression") {
             None | Some(Value::Null) => None,
             Some(name) => {
@@ -99,7 +101,7 @@ impl Ticket {
             }
         };
         Ok(Self {
-            address: text("address")?.to_owned(),
+            address: address.to_owned(),
             partitions: ids.iter().map(id).collect::<Result<_>>()?,
             subpartitions: number("subpartitions", None, i32::MAX as u64)? as u32,
             framing: Framing::from_name(framing).with_context(|| format!("it has the unknown framing `{framing}`"))?,
@@ -156,6 +158,9 @@ mod tests {
         assert!(broken("partitions", json!(["00"])).contains("120 hex digits"));
         assert!(broken("partitions", json!([])).contains("empty"));
         assert!(broken("subpartitions", 0.into()).contains("`subpartitions` must be a number from 1"));
+        for address in ["host", ":1", "host:", "host:65536"] {
+            assert!(broken("address", address.into()).contains("`address` must be a host and a port"), "{address}");
+        }
         assert!(broken("framing", "lines".into()).contains("unknown framing `lines`"));
         assert!(broken("compression", "gzip".into()).contains("`compression`"));
         assert!(Ticket::parse("{}").unwrap_err().to_string().contains("`forebay_ticket`"));

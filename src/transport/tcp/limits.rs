@@ -1,6 +1,6 @@
 //! What a peer can make this side hold, and how long it can make it wait.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::wire::Limits;
 
@@ -11,7 +11,8 @@ use crate::wire::Limits;
 pub struct ServerLimits {
     /// Connections at a time; one over it is closed as it comes. 1,024 unless set.
     pub connections: u32,
-    /// Channels that one connection has open or waits for. 16,384 unless set; each takes 4 bytes whether used or not.
+    /// Channels that one connection has open or waits for. 16,384 unless set, and no more than a million (2²⁰) however it
+    /// is set; each takes 4 bytes whether used or not.
     pub requests: u32,
     /// Bytes of a task event. 64 KiB unless set.
     pub task_event: u32,
@@ -40,9 +41,23 @@ impl Default for ServerLimits {
     }
 }
 
+/// 4 MiB for each connection.
+const MOST_REQUESTS: u32 = 1 << 20;
+
 impl ServerLimits {
+    /// Those that a server keeps to.
+    pub(super) fn kept(self) -> Self {
+        Self { requests: self.requests.min(MOST_REQUESTS), ..self }
+    }
+
     /// Those of the codec.
     pub(super) fn wire(&self) -> Limits {
         Limits { event: self.task_event, ..Limits::default() }
     }
+}
+
+/// `wait` after `since`; what the clock can not say, as for [`Duration::MAX`], is 30 years after it.
+pub(super) fn after(since: Instant, wait: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    since.checked_add(wait).unwrap_or_else(|| since + FAR)
 }

@@ -17,6 +17,8 @@ mod tls;
 mod traffic;
 
 #[cfg(test)]
+mod greedy;
+#[cfg(test)]
 mod tests;
 
 pub use client::{ChannelError, Client, ClientBuilder, Failure, GateOptions, OpenError, RemotePartition};

@@ -8,6 +8,8 @@ use crate::{buffer::Buffer, wire::BUFFER_HEADER_BYTES};
 const MOST_FRAMES: usize = 32;
 /// Once so much waits, no more frames are made: more would only hold segments, and make a late credit later.
 const ENOUGH_BYTES: usize = 512 * 1024;
+/// Once so much of answers waits, nothing more is read that would be answered too.
+const ENOUGH_OWED: usize = 1024 * 1024;
 
 /// What follows a header.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub(super) struct Outbox {
     written: usize,
     /// Bytes that are not written.
     waiting: usize,
+    /// Bytes of messages without a header and a body, which no credit bounds, in frames that are not written whole.
+    owed: usize,
 }
 
 impl Outbox {
@@ -56,6 +60,7 @@ impl Outbox {
 
     /// Adds a message that is whole.
     pub(super) fn push_bytes(&mut self, message: Box<[u8]>) {
+        self.owed += message.len();
         self.push([0; BUFFER_HEADER_BYTES], 0, Body::Bytes(message));
     }
 
@@ -71,6 +76,11 @@ impl Outbox {
     /// Whether as much waits as is worth one write.
     pub(super) fn is_full(&self) -> bool {
         self.frames.len() >= MOST_FRAMES || self.waiting >= ENOUGH_BYTES
+    }
+
+    /// Whether so many answers wait that the peer is to take some before it asks for more.
+    pub(super) fn owes_enough(&self) -> bool {
+        self.owed >= ENOUGH_OWED
     }
 
     /// Hands the pieces of memory that are to be written next to `write`.
@@ -101,6 +111,9 @@ impl Outbox {
                 return;
             }
             self.written -= len;
+            if frame.head_len == 0 {
+                self.owed -= len;
+            }
             self.frames.pop_front();
         }
     }

@@ -18,7 +18,7 @@ use crate::{
 impl Arrivals for State {
     fn header(&mut self, header: &BufferResponse, _: &[u32]) -> Landing {
         let Some(index) = self.find(header.receiver) else {
-            self.send(&Message::CancelPartitionRequest { receiver: header.receiver });
+            self.disown(header.receiver);
             return Landing::Nowhere;
         };
         let Some(channel) = self.channels.get(index) else { return Landing::Nowhere };
@@ -83,7 +83,7 @@ impl Arrivals for State {
             Message::ErrorResponse(error) => self.failed_remotely(&error),
             Message::BacklogAnnouncement { backlog, receiver } => match self.find(receiver) {
                 Some(index) => self.backlog(index, backlog),
-                None => self.send(&Message::CancelPartitionRequest { receiver }),
+                None => self.disown(receiver),
             },
             _ => {} // the decoder lets no message of a consumer pass, and buffers come by another way
         }

@@ -66,6 +66,7 @@ impl<L: Link> Connection<L> {
     }
 
     fn poll_inner(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), Failure>> {
+        self.session.tick(now);
         loop {
             self.take_commands(context);
             if self.abandoned && self.session.out().is_empty() {

@@ -16,7 +16,9 @@
 //! turn. A pool that requires the exclusive ones guarantees that each channel goes on as long as the gate is read.
 //!
 //! # Source
-//! Flink's `BufferManager` and `RemoteInputChannel`, where each segment is a channel's or floating.
+//! Flink's `BufferManager` and `RemoteInputChannel`, where each segment is a channel's or floating. There the floating ones
+//! of a gate go to whichever peer's channels ask; here each connection has a part of them, for it may be on a thread of its
+//! own, and what it asks for is asked of no other thread.
 
 use std::{
     collections::VecDeque,

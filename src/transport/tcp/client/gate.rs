@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -78,7 +79,9 @@ pub struct GateOptions {
     /// Segments that each channel has for itself, set aside before it is requested: the data it may be sent at any moment.
     /// 0 is allowed; then data are announced before they are sent. 2 unless set, as Flink's.
     pub exclusive: u32,
-    /// Segments beyond those, for channels with more data, of each peer at most so many. 8 unless set, as Flink's.
+    /// Segments beyond those, of the whole gate, for channels with more data. Its connections, one for each peer and
+    /// stripe, get a part each, by their channels; without exclusive segments each gets one at least. 8 unless set, as
+    /// Flink's.
     pub floating: u32,
     /// What the peers compress data with, if they do: the wire does not say. None unless set. Takes up to 8 segments more
     /// for each peer.
@@ -121,6 +124,16 @@ impl GateOptions {
     }
 }
 
+impl GateOptions {
+    /// The part of the floating segments of those channels among so many. The parts of all come to all of them, and each to
+    /// a number beside what is fair.
+    fn part(&self, channels: Range<usize>, of: usize) -> u32 {
+        let below = |channel: usize| (u64::from(self.floating) * channel as u64 / of as u64) as u32;
+        let part = below(channels.end) - below(channels.start);
+        if self.exclusive == 0 { part.max(1) } else { part }
+    }
+}
+
 /// A gate over `partitions`; `connection` finds the connection to a peer and stripe. See [`Client::gate`](super::Client::gate).
 pub(crate) fn open(
     pool: &NetworkBufferPool,
@@ -153,8 +166,12 @@ pub(crate) fn open(
         peers[place].channel(remote);
     }
     let mut gates = Vec::with_capacity(peers.len());
+    let mut before = 0;
     for peer in &peers {
-        gates.push(peer.gate(pool, options, next_gate.fetch_add(1, Ordering::Relaxed))?); // only counted here
+        let after = before + peer.channels.len();
+        let token = next_gate.fetch_add(1, Ordering::Relaxed); // only counted here
+        gates.push(peer.gate(pool, options, options.part(before..after, partitions.len()), token)?);
+        before = after;
     }
     let connections: Vec<_> = peers.iter().map(|peer| connection(peer.key)).collect();
     let to = connections.iter().zip(&gates).map(|(connection, gate)| (connection.clone(), gate.token)).collect();
@@ -194,10 +211,16 @@ impl Peer<'_> {
     }
 
     /// The gate for it, with its pools and no channels yet.
-    fn gate(&self, pool: &NetworkBufferPool, options: &GateOptions, token: u64) -> Result<OpenGate, OpenError> {
+    fn gate(
+        &self,
+        pool: &NetworkBufferPool,
+        options: &GateOptions,
+        floating: u32,
+        token: u64,
+    ) -> Result<OpenGate, OpenError> {
         let name = format!("{} from {}", options.name, self.key.0);
         let required = options.exclusive.saturating_mul(self.channels.len() as u32);
-        let maximum = required.saturating_add(options.floating);
+        let maximum = required.saturating_add(floating);
         let local = pool.local_pool(name.clone()).required(required).maximum(maximum).build()?;
         let unpack = match options.compression {
             None => None,
@@ -241,5 +264,36 @@ impl Upstream for Routes {
         for (connection, gate) in &self.to {
             let _ = connection.send(Command::Gone(*gate)); // as above
         }
+    }
+}
+
+#[cfg(all(test, not(forebay_loom)))]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    /// Segments that a gate over so many channels of each peer may take in all.
+    fn most(options: &GateOptions, channels: &[u32]) -> u32 {
+        let pool = NetworkBufferPool::builder().segments(1000).segment_size(4096).build().unwrap();
+        let id = ResultPartitionId::from_bytes([1; 60]);
+        let remotes: Vec<_> = (0..)
+            .zip(channels)
+            .flat_map(|(peer, &channels)| (0..channels).map(move |n| RemotePartition::new(format!("{peer}"), id, n)))
+            .collect();
+        let (connection, _commands) = unbounded_channel();
+        let _gate = open(&pool, options, &remotes, 1, &AtomicU64::new(0), |_| connection.clone()).unwrap();
+        pool.usage().pools.iter().map(|pool| pool.fair_share).sum()
+    }
+
+    #[test]
+    fn floating_segments_are_the_gates_however_many_peers_it_has() {
+        let options = GateOptions::default();
+        for channels in [&[1][..], &[1, 1, 1], &[7, 2], &[1; 20], &[100, 1]] {
+            let exclusive = 2 * channels.iter().sum::<u32>();
+            assert_eq!(most(&options, channels), exclusive + 8, "{channels:?}");
+        }
+        assert_eq!(most(&options.clone().exclusive(0), &[1; 4]), 8);
+        assert_eq!(most(&options.exclusive(0), &[1; 20]), 20, "each must have one to go on");
     }
 }

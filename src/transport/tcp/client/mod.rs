@@ -198,6 +198,7 @@ impl Client {
             return connection.clone();
         }
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        connections.retain(|_, connection| !connection.is_closed()); // of peers that were never asked again
         let nth = connections.len();
         self.threads.spawn(nth, connect_and_run(key.0.clone(), self.config.clone(), self.received.clone(), receiver));
         connections.insert(key, sender.clone());

@@ -70,6 +70,8 @@ pub(crate) struct Gate {
     pub(crate) segment_size: usize,
     pub(crate) unpack: Option<Unpack>,
     partitions: Vec<ResultPartitionId>,
+    /// When the last of its channels was asked for, for the first time.
+    asked: Instant,
     /// Where each of its channels is, or was.
     places: Vec<u32>,
 }
@@ -88,11 +90,20 @@ pub(crate) struct Channel {
     pub(crate) sequence: u32,
     /// It is in `dirty`: its gate is to be told.
     dirty: bool,
-    requested: bool,
+    asked: Asked,
     /// The sender rests until it is told to go on.
     pub(crate) blocked: bool,
     /// Which channel of those that its gate has on this connection.
     nth: u32,
+}
+
+/// Whether the peer was asked for a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    NotYet,
+    Yes,
+    /// Yes, and did not have it: the channel is in `retries`.
+    AgainSoon,
 }
 
 #[derive(Debug)]
@@ -155,7 +166,6 @@ pub(crate) struct State {
     opening: VecDeque<u32>,
     retries: VecDeque<Retry>,
     retry_until: Duration,
-    started: Instant,
     dirty: Vec<u32>,
     told: Vec<u32>,
     out: Vec<u8>,
@@ -179,7 +189,6 @@ impl Session {
             opening: VecDeque::new(),
             retries: VecDeque::new(),
             retry_until,
-            started: now,
             dirty: Vec::new(),
             told: Vec::new(),
             out: Vec::new(),
@@ -188,6 +197,11 @@ impl Session {
             fatal: None,
         };
         Self { inlet: Inlet::new(limits), state }
+    }
+
+    /// Tells the time.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.state.now = now;
     }
 
     /// Opens the channels of a gate, each as soon as its exclusive segments are there.
@@ -238,7 +252,10 @@ impl Session {
         while self.state.retries.front().is_some_and(|retry| retry.at <= now)
             && let Some(retry) = self.state.retries.pop_front()
         {
-            if let Some(index) = self.state.find(retry.id) {
+            if let Some(index) = self.state.find(retry.id)
+                && let Some(channel) = self.state.channels.get(index)
+            {
+                channel.asked = Asked::Yes;
                 self.state.request(index);
             }
         }
@@ -306,7 +323,7 @@ impl State {
                 subpartition: subpartitions.first,
                 sequence: 0,
                 dirty: false,
-                requested: false,
+                asked: Asked::NotYet,
                 blocked: false,
                 nth,
             };
@@ -322,19 +339,22 @@ impl State {
             self.opening.push_back(index);
             places.push(index);
         }
-        self.gates[place] = Some(Gate { token, segments, segment_size, unpack, partitions, places });
+        self.gates[place] = Some(Gate { token, segments, segment_size, unpack, partitions, asked: self.now, places });
     }
 
     /// Requests what has its exclusive segments.
     fn poll_opening(&mut self, context: &mut Context<'_>) {
         let mut later = VecDeque::new();
         while let Some(index) = self.opening.pop_front() {
-            let Some(channel) = self.channels.get(index).filter(|channel| !channel.requested) else { continue };
+            let Some(channel) = self.channels.get(index).filter(|channel| channel.asked == Asked::NotYet) else {
+                continue;
+            };
             let Some(gate) = &mut self.gates[channel.gate as usize] else { continue };
             match gate.segments.poll_exclusive(context) {
                 Poll::Ready(credit) => {
                     channel.credit = credit;
-                    channel.requested = true;
+                    channel.asked = Asked::Yes;
+                    gate.asked = self.now;
                     self.request(index);
                 }
                 Poll::Pending => later.push_back(index),
@@ -414,6 +434,14 @@ impl State {
         debug_assert!(encoded.is_ok(), "what this side makes keeps to the limits of its fields");
     }
 
+    /// Something came for a channel that is not open. If it was, its sender has been told, so this may be left out: else a
+    /// peer that sends such things, and takes nothing, would fill `out`.
+    pub(crate) fn disown(&mut self, receiver: InputChannelId) {
+        if self.out.len() - self.written <= MOST_OUT {
+            self.send(&Message::CancelPartitionRequest { receiver });
+        }
+    }
+
     /// Grants what segments allow, and tells the senders that need to know.
     fn grant(&mut self, context: &mut Context<'_>) {
         for gate in self.gates.iter_mut().flatten() {
@@ -473,7 +501,7 @@ impl State {
                 *gate = None;
             }
         }
-        if channel.requested {
+        if channel.asked != Asked::NotYet {
             self.send(&Message::CancelPartitionRequest { receiver: id });
         }
         Some(channel)
@@ -511,7 +539,12 @@ impl State {
         if !error.is_partition_not_found() {
             return self.fail(index, remote());
         }
-        let waited = self.now.saturating_duration_since(self.started);
+        let Some(channel) = self.channels.get(index) else { return };
+        if std::mem::replace(&mut channel.asked, Asked::AgainSoon) != Asked::Yes {
+            return; // it is asked for again once, however often the peer says so
+        }
+        let asked = self.gates[channel.gate as usize].as_ref().map_or(self.now, |gate| gate.asked);
+        let waited = self.now.saturating_duration_since(asked);
         if waited >= self.retry_until {
             self.fail(index, Failure::NotFound { waited });
         } else {

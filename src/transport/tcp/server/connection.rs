@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{error::ConnectionError, registry::Delivery, session::Session};
 use crate::transport::tcp::{
-    limits::ServerLimits,
+    limits::{ServerLimits, after},
     link::Link,
     traffic::{Counter, Traffic},
 };
@@ -100,7 +100,7 @@ impl<L: Link> Connection<L> {
                 if read.is_pending() && self.session.park(context.waker()) {
                     return Poll::Pending;
                 }
-            } else if read.is_pending() && written.is_pending() {
+            } else if written.is_pending() && (read.is_pending() || self.session.out.owes_enough()) {
                 return Poll::Pending;
             }
         }
@@ -116,6 +116,9 @@ impl<L: Link> Connection<L> {
         if self.last.is_some() {
             return Ok(Poll::Pending); // only to write what is left
         }
+        if self.session.out.owes_enough() {
+            return Ok(Poll::Ready(())); // no waker is left: it is to be looked at again once some of it is written
+        }
         let read = match self.link.poll_read(context, &mut [IoSliceMut::new(&mut self.stage)]) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(read) => read.map_err(ConnectionError::Read)?,
@@ -127,11 +130,13 @@ impl<L: Link> Connection<L> {
             }
             return Err(ConnectionError::ClosedByPeer { channels: self.session.channels() });
         }
+        let messages = self.session.messages();
         if let Err(error) = self.session.receive(&self.stage[..read], now) {
             self.last = Some(Err(ConnectionError::Decode(error)));
         }
-        let partial = !self.session.is_between_messages();
-        self.partial = partial.then(|| self.partial.unwrap_or(now));
+        // One that was begun before, or began behind others that came with it.
+        let since = self.partial.filter(|_| self.session.messages() == messages);
+        self.partial = (!self.session.is_between_messages()).then(|| since.unwrap_or(now));
         Ok(Poll::Ready(()))
     }
 
@@ -172,9 +177,9 @@ impl<L: Link> Connection<L> {
 
     /// When [`expire`](Self::expire) is to be called next.
     pub(crate) fn deadline(&mut self) -> Option<Instant> {
-        let first = (!self.session.has_requested()).then(|| self.started + self.limits.first_request);
-        let message = self.partial.map(|since| since + self.limits.message);
-        let write = self.stalled.map(|since| since + self.limits.stalled_write);
+        let first = (!self.session.has_requested()).then(|| after(self.started, self.limits.first_request));
+        let message = self.partial.map(|since| after(since, self.limits.message));
+        let write = self.stalled.map(|since| after(since, self.limits.stalled_write));
         [first, message, write, self.session.deadline()].into_iter().flatten().min()
     }
 

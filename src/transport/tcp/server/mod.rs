@@ -100,12 +100,19 @@ struct Shared {
     tls: Option<TlsAcceptor>,
     limits: ServerLimits,
     observer: Option<Observer>,
-    connections: Mutex<Vec<Waiter>>,
+    connections: Mutex<Connections>,
     /// There is one connection less.
     ended: Condvar,
     next: AtomicU64,
     refused: AtomicU64,
     sent: Arc<Counter>,
+}
+
+#[derive(Default)]
+struct Connections {
+    open: Vec<Waiter>,
+    /// No more are taken.
+    closing: bool,
 }
 
 /// Settings of a [`Server`].
@@ -167,7 +174,7 @@ impl ServerBuilder {
         let shared = Arc::new(Shared {
             options: self.options,
             tls,
-            limits: self.limits,
+            limits: self.limits.kept(),
             observer: self.observer,
             connections: Mutex::default(),
             ended: Condvar::new(),
@@ -229,12 +236,9 @@ impl Server {
     }
 
     /// Connections that are open.
-    ///
-    /// # Panics
-    /// Never: the lock it takes is not held across anything that panics.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.lock().len()
+        self.shared.lock().open.len()
     }
 
     /// Connections that were refused, or ended before their peer was done.
@@ -254,17 +258,18 @@ impl Server {
     #[must_use]
     pub fn shutdown(self, timeout: Duration) -> bool {
         self.accepting.abort();
-        let mut open = self.shared.lock();
-        for waiter in &*open {
+        let mut connections = self.shared.lock();
+        connections.closing = true; // for one that is being taken at this moment
+        for waiter in &connections.open {
             let _ = waiter.deliveries.send(Delivery::Shutdown); // gone already is as good
         }
         let deadline = Instant::now().checked_add(timeout);
-        while !open.is_empty() {
+        while !connections.open.is_empty() {
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Duration::ZERO {
                 return false;
             }
-            open = self.shared.ended.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
+            connections = self.shared.ended.wait_timeout(connections, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -323,7 +328,7 @@ impl fmt::Debug for ServedPartition {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Vec<Waiter>> {
+    fn lock(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -363,15 +368,23 @@ async fn accept(
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let limit = shared.limits.connections;
-        if shared.lock().len() >= limit as usize {
-            shared.report(peer, Err(&ConnectionError::TooManyConnections { limit }));
-            continue; // and so closed
-        }
         let (deliveries, delivered) = tokio::sync::mpsc::unbounded_channel();
         let connection = shared.next.fetch_add(1, Ordering::Relaxed); // written here alone
         let waiter = Waiter { connection, deliveries };
-        shared.lock().push(waiter.clone());
+        let limit = shared.limits.connections;
+        let taken = {
+            let mut connections = shared.lock();
+            if connections.closing {
+                return;
+            }
+            let room = connections.open.len() < limit as usize;
+            connections.open.extend(room.then(|| waiter.clone()));
+            room
+        };
+        if !taken {
+            shared.report(peer, Err(&ConnectionError::TooManyConnections { limit }));
+            continue; // and so closed
+        }
         let guard = Registered { shared: shared.clone(), connection };
         let session = Session::new(registry.clone(), waiter, shared.limits);
         let handle = &handles[connection as usize % handles.len()];
@@ -399,7 +412,7 @@ struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.shared.lock().retain(|waiter| waiter.connection != self.connection);
+        self.shared.lock().open.retain(|waiter| waiter.connection != self.connection);
         self.shared.ended.notify_all();
     }
 }

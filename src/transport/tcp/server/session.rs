@@ -25,7 +25,12 @@ use super::{
 use crate::{
     channel::{Event, Item, Receiver},
     transport::readers::{Found, Readers},
-    transport::tcp::{events, limits::ServerLimits, outbox::Outbox, traffic::Traffic},
+    transport::tcp::{
+        events,
+        limits::{ServerLimits, after},
+        outbox::Outbox,
+        traffic::Traffic,
+    },
     wire::{
         BufferResponse, DecodeError, Decoder, ErrorResponse, InputChannelId, Message, PartitionRequest, Role,
         TaskEventRequest,
@@ -95,8 +100,13 @@ pub(crate) struct Session {
     /// The peer has said that it is done.
     closed: bool,
     requests: u64,
+    /// Messages that came whole.
+    messages: u64,
     pub(crate) traffic: Traffic,
 }
+
+/// Entries of `expiry` that wait no more and are kept all the same.
+const MOST_STALE: usize = 64;
 
 impl Session {
     pub(crate) fn new(registry: Arc<Registry>, waiter: Waiter, limits: ServerLimits) -> Self {
@@ -112,6 +122,7 @@ impl Session {
             waiter,
             closed: false,
             requests: 0,
+            messages: 0,
             traffic: Traffic::default(),
         }
     }
@@ -124,6 +135,11 @@ impl Session {
     /// Whether the peer has ever asked for a partition.
     pub(crate) fn has_requested(&self) -> bool {
         self.requests > 0
+    }
+
+    /// Messages that have come whole.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages
     }
 
     /// Whether the stream from the peer may end here.
@@ -156,7 +172,10 @@ impl Session {
         while !self.closed {
             match self.decoder.next(bytes, &mut at) {
                 Ok(None) => break,
-                Ok(Some(message)) => self.message(message, now),
+                Ok(Some(message)) => {
+                    self.messages += 1;
+                    self.message(message, now);
+                }
                 Err(error) => {
                     self.refuse(None, &Refusal::Decode(error));
                     return Err(error);
@@ -221,7 +240,7 @@ impl Session {
         match registry.request(&request, &self.waiter) {
             Request::Here(receiver, partition) => self.open(request, receiver, &partition),
             Request::Later => {
-                let until = now + self.limits.partition_wait;
+                let until = after(now, self.limits.partition_wait);
                 self.waiting.insert(request.receiver, Waiting { request, until });
                 self.expiry.push_back((until, request.receiver));
             }
@@ -279,6 +298,11 @@ impl Session {
             self.close_reader(index);
         } else if let Some(waiting) = self.waiting.remove(&receiver) {
             self.registry.forget(&waiting.request, &self.waiter);
+            // Else who asks and cancels over and over would fill it, for as long as one request before them waits.
+            if self.expiry.len() > 2 * self.waiting.len() + MOST_STALE {
+                let waiting = &self.waiting;
+                self.expiry.retain(|(until, receiver)| waiting.get(receiver).is_some_and(|it| it.until == *until));
+            }
         }
     }
 
@@ -420,5 +444,31 @@ impl Drop for Session {
         for index in open {
             self.close_reader(index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{ResultPartitionId, ResultSubpartitionIndexSet};
+
+    #[test]
+    fn requests_that_are_cancelled_are_not_kept_behind_one_that_waits() {
+        let waiter = Waiter { connection: 0, deliveries: tokio::sync::mpsc::unbounded_channel().0 };
+        let mut session = Session::new(Arc::default(), waiter, ServerLimits::default());
+        let request = |receiver| PartitionRequest {
+            partition: ResultPartitionId::from_bytes([1; 60]),
+            subpartitions: ResultSubpartitionIndexSet::one(0),
+            receiver: InputChannelId([receiver; 16]),
+            credit: 1,
+        };
+        let now = Instant::now();
+        session.message(Message::PartitionRequest(request(1)), now);
+        for _ in 0..1000 {
+            session.message(Message::PartitionRequest(request(2)), now);
+            session.message(Message::CancelPartitionRequest { receiver: request(2).receiver }, now);
+        }
+        assert!(session.expiry.len() <= MOST_STALE + 3, "{} entries", session.expiry.len());
+        assert_eq!(session.deadline(), Some(now + ServerLimits::default().partition_wait), "the first waits still");
     }
 }

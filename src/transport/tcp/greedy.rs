@@ -1,0 +1,273 @@
+//! Peers that ask and take nothing, and the passing of time: one side of a conversation, the other by hand.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io::{self, IoSlice, IoSliceMut},
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::{
+    client::{
+        self, GateOptions, RemotePartition,
+        connection::{Command, Connection as ClientConnection},
+    },
+    limits::ServerLimits,
+    link::Link,
+    server::{
+        connection::Connection as ServerConnection,
+        registry::{Delivery, Registry, Waiter},
+        session::Session as ServerSession,
+    },
+};
+use crate::{
+    gate::InputGate,
+    pool::NetworkBufferPool,
+    wire::{ErrorResponse, InputChannelId, Message, PartitionRequest, ResultPartitionId, ResultSubpartitionIndexSet},
+};
+
+/// What the other side has sent and taken.
+#[derive(Debug, Default)]
+struct Peer {
+    sent: VecDeque<u8>,
+    taken: Vec<u8>,
+    takes: bool,
+}
+
+/// The link to it.
+#[derive(Debug, Clone, Default)]
+struct ToPeer(Rc<RefCell<Peer>>);
+
+impl ToPeer {
+    fn send(&self, message: &Message) {
+        self.send_bytes(&bytes(message));
+    }
+
+    fn send_bytes(&self, bytes: &[u8]) {
+        self.0.borrow_mut().sent.extend(bytes);
+    }
+
+    fn take_nothing(&self) {
+        self.0.borrow_mut().takes = false;
+    }
+
+    /// Takes from now on; what it has taken since the last time.
+    fn take(&self) -> Vec<u8> {
+        let mut peer = self.0.borrow_mut();
+        peer.takes = true;
+        std::mem::take(&mut peer.taken)
+    }
+
+    /// Bytes that were sent and not read.
+    fn unread(&self) -> usize {
+        self.0.borrow().sent.len()
+    }
+}
+
+impl Link for ToPeer {
+    fn poll_read(&mut self, _: &mut Context<'_>, parts: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
+        let mut peer = self.0.borrow_mut();
+        if peer.sent.is_empty() {
+            return Poll::Pending;
+        }
+        let mut read = 0;
+        for part in parts {
+            read += io::Read::read(&mut peer.sent, part)?;
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    fn poll_write(&mut self, _: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut peer = self.0.borrow_mut();
+        if !peer.takes {
+            return Poll::Pending;
+        }
+        parts.iter().for_each(|part| peer.taken.extend(&**part));
+        Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn bytes(message: &Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes).unwrap();
+    bytes
+}
+
+fn partition() -> ResultPartitionId {
+    ResultPartitionId::from_bytes([3; 60])
+}
+
+fn request(receiver: u8) -> Message {
+    let subpartitions = ResultSubpartitionIndexSet::one(0);
+    let receiver = InputChannelId([receiver; 16]);
+    Message::PartitionRequest(PartitionRequest { partition: partition(), subpartitions, receiver, credit: 1 })
+}
+
+/// How many messages of this length a peer sends that means no good.
+fn many(len: usize) -> usize {
+    (if cfg!(miri) { 96 << 10 } else { 2 << 20 }) / len
+}
+
+struct Served {
+    peer: ToPeer,
+    connection: ServerConnection<ToPeer>,
+    /// Kept, so that the connection is not told to end.
+    _deliveries: UnboundedSender<Delivery>,
+    now: Instant,
+}
+
+impl Served {
+    fn new() -> Self {
+        let (peer, now, limits) = (ToPeer::default(), Instant::now(), ServerLimits::default());
+        let (deliveries, delivered) = unbounded_channel();
+        let waiter = Waiter { connection: 0, deliveries: deliveries.clone() };
+        let session = ServerSession::new(Arc::new(Registry::default()), waiter, limits);
+        let connection = ServerConnection::new(peer.clone(), session, delivered, limits, Arc::default(), now);
+        Self { peer, connection, _deliveries: deliveries, now }
+    }
+
+    fn poll(&mut self) {
+        assert!(self.connection.poll(&mut Context::from_waker(Waker::noop()), self.now).is_pending());
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "a megabyte of answers; the same code as with fewer")]
+fn who_takes_no_answers_is_not_read_on() {
+    let mut served = Served::new();
+    served.peer.take_nothing();
+    // Each is answered by an error, which is longer.
+    let wrong = bytes(&Message::AddCredit { credit: 1, receiver: InputChannelId([9; 16]) });
+    let sent = wrong.repeat(many(wrong.len()));
+    served.peer.send_bytes(&sent);
+    served.poll();
+    assert!(served.peer.unread() > sent.len() - (1 << 20), "{} of {} are unread", served.peer.unread(), sent.len());
+    let mut taken = served.peer.take().len();
+    while served.peer.unread() > 0 {
+        served.poll();
+        taken += served.peer.take().len();
+    }
+    assert!(taken > sent.len(), "and all of it is answered");
+}
+
+#[test]
+fn who_is_always_within_a_message_is_not_slow() {
+    let mut served = Served::new();
+    served.peer.send(&request(1));
+    let hint = bytes(&Message::NewBufferSize { size: 1, receiver: InputChannelId([1; 16]) });
+    served.peer.send_bytes(&hint[..10]);
+    served.poll();
+    for _ in 0..30 {
+        served.now += Duration::from_secs(1);
+        served.peer.send_bytes(&[&hint[10..], &hint[..10]].concat());
+        served.poll();
+        assert!(served.connection.expire(served.now).is_ok());
+    }
+    served.now += ServerLimits::default().message;
+    served.poll();
+    assert!(served.connection.expire(served.now).is_err(), "and one that it does not end is");
+}
+
+struct Reading {
+    peer: ToPeer,
+    connection: ClientConnection<ToPeer>,
+    commands: UnboundedSender<Command>,
+    pool: NetworkBufferPool,
+    now: Instant,
+}
+
+/// How long a partition is asked for.
+const WAIT: Duration = Duration::from_secs(10);
+
+impl Reading {
+    fn new() -> Self {
+        let (peer, now) = (ToPeer::default(), Instant::now());
+        let (commands, commanded) = unbounded_channel();
+        let session = client::session::Session::new(Arc::from("peer"), [5; 8], WAIT, now);
+        let connection = ClientConnection::new(peer.clone(), session, commanded, Arc::default());
+        let size = crate::memory::page_size();
+        let pool = NetworkBufferPool::builder().segments(16).segment_size(size).build().unwrap();
+        Self { peer, connection, commands, pool, now }
+    }
+
+    /// A gate of one channel, and what the channel is called.
+    fn open(&mut self) -> (InputGate, InputChannelId) {
+        let remote = RemotePartition::new("peer", partition(), 0);
+        let (next, connection) = (AtomicU64::new(0), |_: (&str, usize)| self.commands.clone());
+        let gate = client::gate::open(&self.pool, &GateOptions::default(), &[remote], 1, &next, connection).unwrap();
+        self.peer.take();
+        self.poll();
+        let asked = self.peer.take();
+        assert_eq!(asked.len(), 97, "one request");
+        (gate, InputChannelId(*asked[77..].first_chunk().unwrap()))
+    }
+
+    fn poll(&mut self) {
+        assert!(self.connection.poll(&mut Context::from_waker(Waker::noop()), self.now).is_pending());
+    }
+
+    fn not_found(&self, receiver: InputChannelId) {
+        self.peer.send(&Message::ErrorResponse(ErrorResponse::partition_not_found(&partition(), receiver)));
+    }
+
+    /// What is asked again after so long.
+    fn after(&mut self, wait: Duration) -> Vec<u8> {
+        self.now += wait;
+        self.connection.session.expire(self.now);
+        self.poll();
+        self.peer.take()
+    }
+}
+
+#[test]
+fn a_partition_is_asked_for_as_long_on_an_old_connection() {
+    let mut reading = Reading::new();
+    reading.now += Duration::from_secs(3600);
+    let (mut gate, receiver) = reading.open();
+    reading.not_found(receiver);
+    reading.poll();
+    assert!(gate.try_next().unwrap().is_none(), "it may still come");
+    assert_eq!(reading.after(Duration::from_secs(1)).len(), 97, "and is asked for again");
+    reading.now += WAIT;
+    reading.not_found(receiver);
+    reading.poll();
+    let error = gate.try_next().unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("no such partition within 11s"), "{cause}");
+}
+
+#[test]
+fn a_partition_is_asked_for_once_however_often_it_is_not_there() {
+    let mut reading = Reading::new();
+    let (_gate, receiver) = reading.open();
+    for _ in 0..100 {
+        reading.not_found(receiver);
+    }
+    reading.poll();
+    assert_eq!(reading.after(Duration::from_secs(1)).len(), 97);
+}
+
+#[test]
+fn answers_to_what_was_never_asked_for_do_not_pile_up() {
+    let mut reading = Reading::new();
+    let (_gate, _) = reading.open();
+    reading.peer.take_nothing();
+    let stray = bytes(&Message::BacklogAnnouncement { backlog: 1, receiver: InputChannelId([9; 16]) });
+    reading.peer.send_bytes(&stray.repeat(many(stray.len())));
+    reading.poll();
+    assert_eq!(reading.peer.unread(), 0);
+    assert!(reading.connection.session.out().len() < 128 << 10, "{} bytes", reading.connection.session.out().len());
+}
