@@ -24,9 +24,11 @@ fn exchange(c: &mut Criterion) {
                 run(records, payload).mul_f64(iterations as f64 / records as f64)
             }
         };
-        group.bench_function(BenchmarkId::new("forebay", payload), |b| b.iter_custom(per_record(forebay)));
+        group.bench_function(BenchmarkId::new("forebay", payload), |b| {
+            b.iter_custom(per_record(|records, payload| forebay(records, payload, 16)));
+        });
         group.bench_function(BenchmarkId::new("the limit, by hand", payload), |b| {
-            b.iter_custom(per_record(|records, payload| limit(records, payload, 0)));
+            b.iter_custom(per_record(|records, payload| limit(records, payload, 0, 16)));
         });
     }
     group.finish();

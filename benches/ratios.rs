@@ -7,7 +7,8 @@
 //!
 //! * *exchange*: one writer thread, one reader thread that adds up the first 8 bytes of each record. Peers: *the limit*, a
 //!   hand-written program for just this (length-prefixed records into pooled blocks, blocks over a ring of one producer and
-//!   one consumer, no other feature), once as it is and once with a reader that prefetches, of which the faster one counts;
+//!   one consumer, no other feature), once as it is, once with a reader that prefetches, and once with a writer that stores
+//!   whole lines past the cache, of which the fastest counts;
 //!   and `std::sync::mpsc` with a boxed slice for each record. Both sides wait by looking and yielding.
 //! * *1 MiB records*: against copying on one core, and against a hand-written program that copies in on one core and out on
 //!   the other: what passes between two cores is bound by the way between them, not by `memcpy`.
@@ -17,7 +18,11 @@
 //!
 //! # Beside Flink
 //!
-//! Flink runs in a JVM of its own, so the two cannot take turns within a round; run them after one another, and again.
+//! Flink runs in a JVM of its own. Where `FOREBAY_FLINK` is a shell command that runs it, the two take turns (`make bench
+//! FILTER=Flink`): `payload=BYTES channels=NUMBER` is added to the command, and it prints records a second as a field of
+//! JSON, `"value":NUMBER`. Each waits as it does by itself; forebay's two threads have a core each, Flink's are where the
+//! system puts them.
+//!
 //! The counterpart of *exchange* is made of Flink's own classes, from outside (Flink 2.3, the jar `flink-dist` of the
 //! Python package `apache-flink-libraries`):
 //!
@@ -35,8 +40,8 @@ mod support;
 
 use support::{
     Contestant, SEGMENT, compare, compare_to_best_of,
-    exchange::{AHEAD, beside_idle, boxed, forebay, limit, limit_in_pieces, memcpy, round_robin},
-    latency,
+    exchange::{AHEAD, beside_idle, boxed, forebay, limit, limit_in_pieces, limit_past_cache, memcpy, round_robin},
+    flink, latency,
 };
 
 const ROUNDS: usize = 15;
@@ -70,19 +75,21 @@ fn main() {
     if wanted("ping-pong") {
         latency::ping_pong();
     }
+    flink::beside(wanted);
 }
 
 fn exchange(title: &str, payload: usize) {
     let records = (150_000_000 / (payload as u64 + 40)).min(1_000_000);
     compare_to_best_of(
-        2,
+        3,
         title,
         records,
         EXCHANGE_ROUNDS,
         vec![
-            Contestant::new("the limit: hand-written, 16 blocks", || limit(records, payload, 0)),
-            Contestant::new("the limit, its reader prefetching", || limit(records, payload, AHEAD)),
-            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(records, payload)),
+            Contestant::new("the limit: hand-written, 16 blocks", || limit(records, payload, 0, 16)),
+            Contestant::new("the limit, its reader prefetching", || limit(records, payload, AHEAD, 16)),
+            Contestant::new("the same, its writer storing past the cache", || limit_past_cache(records, payload)),
+            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(records, payload, 16)),
             Contestant::new("std mpsc of boxed records", || boxed(records.min(100_000), payload, records)),
         ],
     );
@@ -97,7 +104,7 @@ fn large() {
         vec![
             Contestant::new("memcpy on one core", || memcpy(RECORDS, 1 << 20)),
             Contestant::new("the limit: in on one core, out on the other", || limit_in_pieces(RECORDS, 1 << 20)),
-            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(RECORDS, 1 << 20)),
+            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(RECORDS, 1 << 20, 16)),
         ],
     );
 }

@@ -25,11 +25,15 @@ fn expected(records: u64) -> u64 {
     records * (records - 1) / 2
 }
 
-/// One writer, one reader, 16 segments. Both sides wait as the limit's do: they look, and yield.
-pub fn forebay(records: u64, payload: usize) -> Duration {
-    let (mut partitions, mut gates) = in_process(vec![local(16)], 1);
+/// One writer, one reader. Both sides wait as the limit's do: they look, and yield.
+pub fn forebay(records: u64, payload: usize, segments: u32) -> Duration {
+    forebay_waiting(records, payload, segments, WaitStrategy::Yield)
+}
+
+pub fn forebay_waiting(records: u64, payload: usize, segments: u32, strategy: WaitStrategy) -> Duration {
+    let (mut partitions, mut gates) = in_process(vec![local(segments)], 1);
     let mut writer = RecordWriter::new(partitions.remove(0), Forward);
-    let mut reader = RecordReader::new(gates.remove(0).with_wait_strategy(WaitStrategy::Yield), LONGEST);
+    let mut reader = RecordReader::new(gates.remove(0).with_wait_strategy(strategy), LONGEST);
     let mut record = vec![0; payload];
     timed_pair(
         || {
@@ -189,11 +193,10 @@ pub fn limit_in_pieces(records: u64, payload: usize) -> Duration {
 
 /// The program one would write by hand for just this bench: no pools, no channels, no events, no errors. Its reader
 /// prefetches the record `ahead` of the one at hand, of which it knows that it is as long; 0 means not at all.
-pub fn limit(records: u64, payload: usize, ahead: usize) -> Duration {
-    const BLOCKS: usize = 16;
-    let blocks: Vec<Mutex<Box<[u8]>>> = (0..BLOCKS).map(|_| Mutex::new(vec![0; SEGMENT].into())).collect();
-    let (full, free) = (Ring::new(BLOCKS), Ring::new(BLOCKS));
-    (0..BLOCKS).for_each(|block| free.push(block));
+pub fn limit(records: u64, payload: usize, ahead: usize, circulating: usize) -> Duration {
+    let blocks: Vec<Mutex<Box<[u8]>>> = (0..circulating).map(|_| Mutex::new(vec![0; SEGMENT].into())).collect();
+    let (full, free) = (Ring::new(circulating), Ring::new(circulating));
+    (0..circulating).for_each(|block| free.push(block));
     let mut record = vec![0; payload];
     let stride = 4 + payload;
     timed_pair(
@@ -239,6 +242,105 @@ pub fn limit(records: u64, payload: usize, ahead: usize) -> Duration {
             assert_eq!(sum, expected(records));
         },
     )
+}
+
+/// The same, with a writer that puts records together aside and stores whole lines past the cache: where a line that the
+/// other core still has is dear to store to, this is what one would come to.
+pub fn limit_past_cache(records: u64, payload: usize) -> Duration {
+    const BLOCKS: usize = 16;
+    const ASIDE: usize = 512;
+    let blocks: Vec<Mutex<Box<[u8]>>> = (0..BLOCKS).map(|_| Mutex::new(vec![0; SEGMENT + LINE].into())).collect();
+    let (full, free) = (Ring::new(BLOCKS), Ring::new(BLOCKS));
+    (0..BLOCKS).for_each(|block| free.push(block));
+    let mut record = vec![0; payload];
+    let stride = 4 + payload;
+    timed_pair(
+        || {
+            let mut aside = vec![0; ASIDE + stride + LINE];
+            let mut n = 0;
+            while n < records {
+                let block = free.pop();
+                let mut bytes = blocks[block].lock().expect("ours");
+                let lines = lines(&mut bytes);
+                let (mut at, mut staged) = (0, 0); // bytes in the block, and behind them aside
+                while n < records && at + staged + stride <= SEGMENT {
+                    record[..8].copy_from_slice(&n.to_be_bytes());
+                    let place = &mut aside[staged..staged + stride];
+                    place[..4].copy_from_slice(&(payload as u32).to_be_bytes());
+                    place[4..].copy_from_slice(&record);
+                    staged += stride;
+                    n += 1;
+                    if staged >= ASIDE {
+                        let whole = staged / LINE * LINE;
+                        past_cache(&mut lines[at..at + whole], &aside[..whole]);
+                        aside.copy_within(whole..whole + LINE, 0);
+                        at += whole;
+                        staged -= whole;
+                    }
+                }
+                lines[at..at + staged].copy_from_slice(&aside[..staged]);
+                past_cache_done();
+                drop(bytes);
+                full.push(block << 32 | (at + staged));
+            }
+            full.push(usize::MAX);
+        },
+        || {
+            let mut sum = 0;
+            loop {
+                let entry = full.pop();
+                if entry == usize::MAX {
+                    break;
+                }
+                let (block, end) = (entry >> 32, entry & 0xFFFF_FFFF);
+                let mut bytes = blocks[block].lock().expect("ours");
+                let lines = lines(&mut bytes);
+                let mut at = 0;
+                while at < end {
+                    prefetch(lines.as_ptr().wrapping_add(at + AHEAD * stride));
+                    let len = u32::from_be_bytes(lines[at..at + 4].try_into().expect("4 bytes")) as usize;
+                    sum += first_number(&lines[at + 4..at + 4 + len]);
+                    at += 4 + len;
+                }
+                drop(bytes);
+                free.push(block);
+            }
+            assert_eq!(sum, expected(records));
+        },
+    )
+}
+
+/// The bytes of a block from the first line on that begins in it.
+fn lines(block: &mut [u8]) -> &mut [u8] {
+    let first = block.as_ptr().align_offset(LINE);
+    &mut block[first..first + SEGMENT]
+}
+
+const LINE: usize = 64;
+
+/// Copies whole lines to the beginning of one.
+fn past_cache(dst: &mut [u8], src: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_loadu_si128, _mm_stream_si128};
+        for (dst, src) in dst.chunks_exact_mut(16).zip(src.chunks_exact(16)) {
+            // SAFETY: 16 bytes, at any address.
+            let part = unsafe { _mm_loadu_si128(src.as_ptr().cast()) };
+            // SAFETY: 16 bytes, a quarter of a line.
+            unsafe { _mm_stream_si128(dst.as_mut_ptr().cast(), part) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    dst.copy_from_slice(src);
+}
+
+/// Comes before what was copied so is published.
+fn past_cache_done() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has it.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
 }
 
 #[inline]

@@ -15,6 +15,7 @@ use crossbeam_utils::CachePadded;
 use forebay::pool::{LocalBufferPool, NetworkBufferPool};
 
 pub mod exchange;
+pub mod flink;
 pub mod latency;
 
 /// Bytes in a segment.

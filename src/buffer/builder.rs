@@ -3,7 +3,10 @@
 use std::{fmt, ptr::NonNull};
 
 use super::{data_type::DataType, exclusive::BufferMut, home, shared::Buffer, table::Header};
-use crate::{memory::prefetch, sync::Ordering};
+use crate::{
+    memory::{prefetch, stream},
+    sync::Ordering,
+};
 
 /// Set in `committed` when nothing more will be appended.
 const FINISHED: u32 = 1;
@@ -95,6 +98,15 @@ impl BufferBuilder {
         self.spare(n).copy_from_slice(&src[..n]);
         self.advance(n);
         n
+    }
+
+    /// Appends all of `src`, past the cache: `memory::stream_fence` comes before the next commit.
+    ///
+    /// # Panics
+    /// If `src` is longer than [`remaining`](Self::remaining).
+    pub(super) fn append_past_cache(&mut self, src: &[u8]) {
+        stream(self.spare(src.len()), src);
+        self.written += src.len() as u32;
     }
 
     /// The next `len` bytes, to be written in place; count them with [`advance`](Self::advance). Wait-free.

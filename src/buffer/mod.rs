@@ -34,6 +34,7 @@ pub(crate) mod home;
 mod leaks;
 pub(crate) mod lend;
 mod shared;
+mod staged;
 mod stash;
 pub(crate) mod table;
 pub(crate) mod terms;
@@ -44,3 +45,4 @@ pub use exclusive::BufferMut;
 #[cfg(feature = "leaks")]
 pub use leaks::{LeakReport, TakenAt};
 pub use shared::Buffer;
+pub(crate) use staged::{Stage, StagedBuilder};

@@ -191,7 +191,8 @@ impl<G: Input> RecordReader<G> {
     ///
     /// # Errors
     /// [`ReadError`], once for each channel that failed; then the others go on.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path of a record, whose place would else be stored and loaded")]
     #[allow(clippy::should_implement_trait, reason = "records are lent, which an Iterator cannot do")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         if let Some(place) = self.at_hand() {
@@ -208,7 +209,8 @@ impl<G: Input> RecordReader<G> {
     ///
     /// # Errors
     /// As [`next`](Self::next).
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `next`")]
     pub fn try_next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         if let Some(place) = self.at_hand() {
             return Ok(self.lend_in_place(place));
@@ -322,7 +324,8 @@ impl<G: Input> RecordReader<G> {
     }
 
     /// Takes the next record of the buffer at hand, if that has all of it. The hot path.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `next`")]
     pub(super) fn at_hand(&mut self) -> Option<Range<usize>> {
         let current = self.current.as_mut().filter(|current| current.between_records)?;
         let place = whole_record(&current.buffer, current.at, self.max_record)?;

@@ -39,12 +39,12 @@ mod heap;
 mod mapping;
 mod prefetch;
 mod segment;
+mod stream;
 #[cfg(test)]
 mod testing;
 mod total;
 mod view;
 
-pub(crate) use self::prefetch::prefetch;
 pub use self::{
     arena::{Arena, ArenaOptions, DEFAULT_SEGMENT_SIZE, MAX_SEGMENT_SIZE},
     arena_error::ArenaError,
@@ -53,4 +53,8 @@ pub use self::{
     segment::MemorySegment,
     total::total_memory,
     view::SegmentView,
+};
+pub(crate) use self::{
+    prefetch::prefetch,
+    stream::{LINE, fence as stream_fence, stream},
 };

@@ -8,7 +8,7 @@ use super::{
     write_error::WriteError,
 };
 use crate::{
-    buffer::{BufferBuilder, BufferMut},
+    buffer::{BufferBuilder, BufferMut, StagedBuilder},
     pool::RequestError,
     record::{LENGTH_BYTES, MAX_RECORD_BYTES, SerializeRecord},
 };
@@ -58,7 +58,7 @@ impl ResultPartition {
             return Poll::Ready(Err(WriteError::NoSuchSubpartition { chosen: to, subpartitions }));
         };
         let len = record.serialized_len();
-        if let Some(builder) = &mut subpartition.open
+        if let Some(builder) = subpartition.builder()
             && write_whole(builder, record, len)
         {
             self.records += 1;
@@ -75,7 +75,7 @@ impl ResultPartition {
     ) -> Poll<Result<(), WriteError>> {
         let len = record.serialized_len();
         if let Some(builder) = &mut self.broadcast
-            && write_whole(builder, record, len)
+            && write_whole(StagedBuilder::new(builder, None), record, len)
         {
             self.records += 1;
             self.bytes += len as u64;
@@ -180,10 +180,9 @@ impl ResultPartition {
         wait: &mut Wait<'_, '_>,
     ) -> Poll<Result<(), WriteError>> {
         while *at < bytes.len() {
-            let builder = ready!(self.open(to, wait))?;
+            let mut builder = ready!(self.open(to, wait))?;
             *at += builder.append(&bytes[*at..]);
-            builder.commit();
-            if builder.is_full() {
+            if builder.remaining() == 0 {
                 self.finish(to);
                 self.check_reader(to)?;
             }
@@ -192,9 +191,11 @@ impl ResultPartition {
     }
 
     /// Bytes that the open segment has left.
-    fn remaining(&self, to: Option<usize>) -> Option<usize> {
-        let open = to.map_or(&self.broadcast, |to| &self.subpartitions[to].open);
-        open.as_ref().map(BufferBuilder::remaining)
+    fn remaining(&mut self, to: Option<usize>) -> Option<usize> {
+        match to {
+            Some(to) => self.subpartitions[to].builder().map(|builder| builder.remaining()),
+            None => self.broadcast.as_ref().map(BufferBuilder::remaining),
+        }
     }
 
     fn finish(&mut self, to: Option<usize>) {
@@ -213,15 +214,15 @@ impl ResultPartition {
     }
 
     /// The open segment of a subpartition, or of all; takes a new one if there is none.
-    fn open(&mut self, to: Option<usize>, wait: &mut Wait<'_, '_>) -> Poll<Result<&mut BufferBuilder, WriteError>> {
+    fn open(&mut self, to: Option<usize>, wait: &mut Wait<'_, '_>) -> Poll<Result<StagedBuilder<'_>, WriteError>> {
         if let Some(to) = to {
             self.finish_broadcast(); // what was broadcast comes first
-            if self.subpartitions[to].open.is_none() {
+            if self.subpartitions[to].builder().is_none() {
                 self.check_pool()?;
                 let buffer = ready!(self.request(wait))?;
-                return Poll::Ready(Ok(self.subpartitions[to].open(buffer)));
+                self.subpartitions[to].open(buffer);
             }
-            return Poll::Ready(Ok(self.subpartitions[to].open.as_mut().expect("looked at above")));
+            return Poll::Ready(Ok(self.subpartitions[to].builder().expect("looked at above")));
         }
         if self.broadcast.is_none() {
             self.subpartitions.iter_mut().for_each(ResultSubpartition::finish); // what was written to one comes first
@@ -233,7 +234,7 @@ impl ResultPartition {
             self.broadcast = Some(builder);
             self.broadcast_told = 0;
         }
-        Poll::Ready(Ok(self.broadcast.as_mut().expect("set above")))
+        Poll::Ready(Ok(StagedBuilder::new(self.broadcast.as_mut().expect("set above"), None)))
     }
 
     /// A segment of the pool's.

@@ -85,6 +85,7 @@ impl<S> RecordWriter<S> {
     pub fn with_flush(mut self, policy: FlushPolicy<'_>) -> Self {
         self.flush_each = matches!(policy, FlushPolicy::EveryRecord);
         if let FlushPolicy::Every(interval, timer) = policy {
+            self.partition.commit_each();
             timer.register(&self.partition, interval);
         }
         self
@@ -101,7 +102,8 @@ impl<S> RecordWriter<S> {
     ///
     /// # Panics
     /// If the selector or the record's serializer does.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `ResultPartition::emit`")]
     pub fn emit<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError>
     where
         S: ChannelSelector<R>,

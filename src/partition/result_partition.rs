@@ -9,13 +9,17 @@ use super::{
     write_error::WriteError,
 };
 use crate::{
-    buffer::BufferBuilder,
+    buffer::{BufferBuilder, StagedBuilder},
     channel::{CheckpointBarrier, Event, Sender, Shared, SharedEvent, Ticket, Told},
     lockfree::wait::Waited,
     pool::LocalBufferPool,
     record::{LENGTH_BYTES, SerializeRecord},
     sync::Arc,
 };
+
+/// Subpartitions, at most, of a partition that puts records together before they go to a segment. With more, what has been
+/// read from a segment is in nobody's cache any more when that comes back; nor would what is put together stay in one.
+const STAGED: usize = 1024;
 
 /// What one task produces, divided into a subpartition for each reader.
 ///
@@ -26,7 +30,9 @@ use crate::{
 /// Keeps one segment open for each subpartition that was written to, until it is full or the partition ends, and one in
 /// all while records are broadcast. Besides segments it has one piece of heap as large as the largest record that had
 /// to be serialized aside (one that spans segments, of a type without
-/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)).
+/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)); and, if there are at most 1,024 subpartitions, less than 2 KiB for
+/// each that fills segments without a flush between: there records are put together before they go to the segment, for a
+/// line that the reader's core has is best stored to once, and whole.
 ///
 /// # Source
 /// Flink's `BufferWritingResultPartition`.
@@ -55,9 +61,10 @@ pub struct ResultPartition {
 impl ResultPartition {
     /// A partition whose subpartitions are read through `senders`.
     pub(crate) fn new(pool: LocalBufferPool, senders: Vec<Sender>) -> Self {
+        let may_stage = senders.len() <= STAGED;
         Self {
             pool,
-            subpartitions: senders.into_iter().map(ResultSubpartition::new).collect(),
+            subpartitions: senders.into_iter().map(|sender| ResultSubpartition::new(sender, may_stage)).collect(),
             broadcast: None,
             broadcast_told: 0,
             gone: None,
@@ -115,19 +122,33 @@ impl ResultPartition {
     }
 
     /// Writes `record` to subpartition `to`.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path of a record, of which a call would be a third")]
     pub(super) fn emit<R: SerializeRecord + ?Sized>(&mut self, record: &R, to: usize) -> Result<(), WriteError> {
-        let subpartitions = self.subpartitions.len();
-        let Some(subpartition) = self.subpartitions.get_mut(to) else {
-            return Err(WriteError::NoSuchSubpartition { chosen: to, subpartitions });
-        };
         let len = record.serialized_len();
-        if let Some(builder) = &mut subpartition.open
+        if let Some(subpartition) = self.subpartitions.get_mut(to)
+            && let Some(builder) = subpartition.builder()
             && write_whole(builder, record, len)
         {
             self.records += 1;
             self.bytes += len as u64;
             return Ok(());
+        }
+        self.emit_elsewhere(record, len, to)
+    }
+
+    /// Where there is no open segment, or no room in it, or no such subpartition.
+    #[cold]
+    #[inline(never)]
+    fn emit_elsewhere<R: SerializeRecord + ?Sized>(
+        &mut self,
+        record: &R,
+        len: usize,
+        to: usize,
+    ) -> Result<(), WriteError> {
+        let subpartitions = self.subpartitions.len();
+        if to >= subpartitions {
+            return Err(WriteError::NoSuchSubpartition { chosen: to, subpartitions });
         }
         never_pending(self.emit_in_pieces(record, len, Some(to), &mut Wait::Block))
     }
@@ -185,7 +206,15 @@ impl ResultPartition {
     pub(super) fn flush_and_release(&mut self) {
         self.flush();
         self.finish_broadcast();
-        self.subpartitions.iter_mut().for_each(ResultSubpartition::finish);
+        for subpartition in &mut self.subpartitions {
+            subpartition.finish();
+            subpartition.release_stage();
+        }
+    }
+
+    /// Commits each record from now on, for somebody else may tell the readers.
+    pub(super) fn commit_each(&mut self) {
+        self.subpartitions.iter_mut().for_each(ResultSubpartition::commit_each);
     }
 
     /// Tells the reader of subpartition `of`. Lock-free.
@@ -293,10 +322,10 @@ impl ResultPartition {
 /// Writes length and record into `builder` if they fit with at least a byte to spare; a segment that is exactly full
 /// is finished, so it goes the long way.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "as `commit_with`")]
-pub(super) fn write_whole<R: SerializeRecord + ?Sized>(builder: &mut BufferBuilder, record: &R, len: usize) -> bool {
+#[allow(clippy::inline_always, reason = "as `StagedBuilder::write`")]
+pub(super) fn write_whole<R: SerializeRecord + ?Sized>(mut builder: StagedBuilder<'_>, record: &R, len: usize) -> bool {
     let Some(framed) = len.checked_add(LENGTH_BYTES) else { return false };
-    builder.commit_with(framed, |dst| {
+    builder.write(framed, |dst| {
         let (length, body) = dst.split_at_mut(LENGTH_BYTES);
         length.copy_from_slice(&(len as u32).to_be_bytes());
         record.serialize_into(body);

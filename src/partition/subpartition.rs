@@ -1,7 +1,7 @@
 //! One reader's part of a partition.
 
 use crate::{
-    buffer::{BufferBuilder, BufferConsumer, BufferMut},
+    buffer::{BufferBuilder, BufferConsumer, BufferMut, Stage, StagedBuilder},
     channel::{Released, Sender, SharedEvent, Ticket, Told},
 };
 
@@ -13,24 +13,59 @@ use crate::{
 pub(super) struct ResultSubpartition {
     sender: Sender,
     /// The segment being filled.
-    pub(super) open: Option<BufferBuilder>,
+    open: Option<BufferBuilder>,
     /// Bytes of the open segment that the reader was told of.
     told: u32,
     released: bool,
+    staging: Staging,
+    /// Kept from one segment to the next; empty while not [`Staging::Now`].
+    stage: Option<Box<Stage>>,
+}
+
+/// When records are put together aside before they go to the segment: not before a segment was filled without a flush, so
+/// that who writes little, or flushes often, has neither the memory for it nor the extra copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Staging {
+    Never,
+    /// In no segment before one was filled without a flush.
+    NotYet,
+    /// In the open segment, or the next.
+    Now,
 }
 
 impl ResultSubpartition {
-    pub(super) fn new(sender: Sender) -> Self {
-        Self { sender, open: None, told: 0, released: false }
+    /// Records may be put together aside, if it `may_stage`.
+    pub(super) fn new(sender: Sender, may_stage: bool) -> Self {
+        let staging = if may_stage { Staging::NotYet } else { Staging::Never };
+        Self { sender, open: None, told: 0, released: false, staging, stage: None }
+    }
+
+    /// Commits each record from now on, for somebody else may tell the reader.
+    pub(super) fn commit_each(&mut self) {
+        if let Some(mut builder) = self.builder() {
+            builder.show();
+        }
+        self.staging = Staging::Never;
+        self.stage = None;
     }
 
     /// Opens a segment.
-    pub(super) fn open(&mut self, buffer: BufferMut) -> &mut BufferBuilder {
+    pub(super) fn open(&mut self, buffer: BufferMut) {
         debug_assert!(self.open.is_none());
         let mut builder = buffer.into_builder();
         self.add(builder.create_consumer());
         self.told = 0;
-        self.open.insert(builder)
+        self.open = Some(builder);
+        if self.staging == Staging::Now {
+            self.stage.get_or_insert_with(Stage::new);
+        }
+    }
+
+    /// Writes to the open segment, if there is one.
+    #[inline]
+    pub(super) fn builder(&mut self) -> Option<StagedBuilder<'_>> {
+        let stage = if self.staging == Staging::Now { self.stage.as_deref_mut() } else { None };
+        self.open.as_mut().map(|builder| StagedBuilder::new(builder, stage))
     }
 
     /// Adds a segment that somebody else fills (a broadcast one).
@@ -43,19 +78,39 @@ impl ResultSubpartition {
 
     /// Finishes the open segment, if there is one, and tells the reader.
     pub(super) fn finish(&mut self) {
-        if let Some(builder) = self.open.take() {
-            builder.finish();
+        if self.finish_open() {
             self.sender.set_open(false);
             self.tell(Told::Whole);
         }
     }
 
-    /// Tells the reader of what was committed in the open segment, if it is more than it was told of.
+    /// Finishes the open segment; `false` if there is none.
+    fn finish_open(&mut self) -> bool {
+        let Some(mut builder) = self.builder() else { return false };
+        builder.move_all();
+        self.open.take().expect("looked at above").finish();
+        if self.staging != Staging::Never {
+            self.staging = if self.told == 0 { Staging::Now } else { Staging::NotYet };
+        }
+        true
+    }
+
+    /// Gives up what it has beside segments. None is open.
+    pub(super) fn release_stage(&mut self) {
+        self.stage = None;
+    }
+
+    /// Tells the reader of what was written to the open segment, if it is more than it was told of.
     pub(super) fn flush(&mut self) {
-        if let Some(builder) = &self.open
-            && builder.written() as u32 != self.told
+        let told = self.told as usize;
+        if let Some(mut builder) = self.builder()
+            && builder.written() != told
         {
+            builder.show();
             self.told = builder.written() as u32;
+            if self.staging == Staging::Now {
+                self.staging = Staging::NotYet;
+            }
             self.tell(Told::Flushed);
         }
     }
@@ -69,15 +124,21 @@ impl ResultSubpartition {
     pub(super) fn tell(&mut self, told: Told) {
         if !self.released && self.sender.notify(told) == Err(Released) {
             self.released = true;
-            self.open = None;
+            self.drop_open();
         }
+    }
+
+    /// Drops the open segment, which nobody will read.
+    fn drop_open(&mut self) {
+        if let Some(mut builder) = self.builder() {
+            builder.move_all(); // so the stage is empty
+        }
+        self.open = None;
     }
 
     /// Finishes the open segment and adds an event behind it.
     pub(super) fn send(&mut self, event: SharedEvent) {
-        if let Some(builder) = self.open.take() {
-            builder.finish();
-        }
+        self.finish_open();
         self.sender.set_open(false);
         if !self.released && self.sender.send(event) == Err(Released) {
             self.released = true;

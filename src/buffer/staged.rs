@@ -1,0 +1,182 @@
+//! Records on their way into a segment whose lines another core may still have.
+//!
+//! ```text
+//!  record ─▶ [ stage ] ── lines that are whole, past the cache ──▶ segment ─▶ committed when it is full, or shown
+//!             stays in the writer's own cache
+//! ```
+//!
+//! A segment that went from one core to another and is back is in both caches: each line that the writer stores to has to be
+//! taken from the reader's first, one after the other (see `memory/stream.rs`). So records are put together aside, in
+//! a small piece of memory that nobody else sees, and go to the segment in whole lines.
+//!
+//! The price is that a record is not committed by itself, but with all before it when the builder is told to
+//! [show](StagedBuilder::show) them: who lets another thread say what is to be read, the flush timer, has no stage.
+
+use super::BufferBuilder;
+use crate::memory::{LINE, stream_fence};
+
+/// Bytes after which whole lines go to the segment.
+const FULL: usize = 8 * LINE;
+/// Bytes in the stage; the rest of a line, and records that together have as many, must have room.
+const BYTES: usize = FULL + 1088;
+
+/// Memory for records on their way. Kept from one segment to the next.
+#[repr(align(64))]
+pub(crate) struct Stage {
+    bytes: [u8; BYTES + LINE],
+    /// Bytes in it, which come behind those that the builder has. Always less than [`FULL`] between calls.
+    staged: usize,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Box<Self> {
+        Box::new(Self { bytes: [0; BYTES + LINE], staged: 0 })
+    }
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage").finish_non_exhaustive()
+    }
+}
+
+/// A [`BufferBuilder`] with a stage before it, or without.
+#[derive(Debug)]
+pub(crate) struct StagedBuilder<'a> {
+    builder: &'a mut BufferBuilder,
+    stage: Option<&'a mut Stage>,
+}
+
+impl<'a> StagedBuilder<'a> {
+    /// What is in `stage` was written with this builder and it.
+    #[inline]
+    pub(crate) fn new(builder: &'a mut BufferBuilder, stage: Option<&'a mut Stage>) -> Self {
+        Self { builder, stage }
+    }
+
+    /// Writes `len` bytes with `write`, if they fit and leave at least a byte; `false` if not. They are committed, or
+    /// staged. Wait-free. The hot path of a record.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `BufferBuilder::commit_with`")]
+    pub(crate) fn write(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
+        if let Some(stage) = &mut self.stage {
+            if len >= self.builder.remaining() - stage.staged {
+                return false;
+            }
+            let end = stage.staged + len;
+            if let Some(bytes) = stage.bytes[..BYTES].get_mut(stage.staged..end) {
+                write(bytes);
+                stage.staged = end;
+                if end >= FULL {
+                    stage.move_lines(self.builder);
+                }
+                return true;
+            }
+            stage.move_all(self.builder); // too long for the stage
+        }
+        self.builder.commit_with(len, write)
+    }
+
+    /// Copies as much of `src` as fits, commits it with all before it, and returns how many bytes that was. Wait-free.
+    pub(crate) fn append(&mut self, src: &[u8]) -> usize {
+        self.move_all();
+        let n = self.builder.append(src);
+        self.builder.commit();
+        n
+    }
+
+    /// Commits all that was written. Nothing is in the stage then. Wait-free.
+    pub(crate) fn show(&mut self) {
+        self.move_all();
+        self.builder.commit();
+    }
+
+    /// Moves everything from the stage to the segment. Wait-free.
+    pub(crate) fn move_all(&mut self) {
+        if let Some(stage) = &mut self.stage {
+            stage.move_all(self.builder);
+        }
+    }
+
+    fn staged(&self) -> usize {
+        self.stage.as_ref().map_or(0, |stage| stage.staged)
+    }
+
+    /// Bytes written so far, shown or not.
+    pub(crate) fn written(&self) -> usize {
+        self.builder.written() + self.staged()
+    }
+
+    /// Bytes that still fit.
+    pub(crate) fn remaining(&self) -> usize {
+        self.builder.remaining() - self.staged()
+    }
+}
+
+impl Stage {
+    /// Moves the lines that are whole to the segment.
+    #[inline(never)]
+    fn move_lines(&mut self, builder: &mut BufferBuilder) {
+        let written = builder.written();
+        let whole = (written + self.staged) / LINE * LINE - written;
+        builder.append_past_cache(&self.bytes[..whole]);
+        self.bytes.copy_within(whole..whole + LINE, 0); // less than a line, but a line is copied faster
+        self.staged -= whole;
+    }
+
+    /// Moves everything to the segment; what follows may be committed.
+    fn move_all(&mut self, builder: &mut BufferBuilder) {
+        builder.append_past_cache(&self.bytes[..self.staged]);
+        self.staged = 0;
+        stream_fence();
+    }
+}
+
+#[cfg(all(test, not(forebay_loom)))]
+mod tests {
+    use super::*;
+    use crate::pool::NetworkBufferPool;
+
+    /// Records of these lengths, with a stage from the first, shown when half are written.
+    fn fill(lengths: &[usize], segment: usize) -> (Vec<u8>, Vec<u8>) {
+        let pool = NetworkBufferPool::builder().segments(1).segment_size(segment).build().unwrap();
+        let mut local = pool.local_pool("test").required(1).build().unwrap();
+        let (mut builder, mut stage) = (local.try_request().unwrap().into_builder(), Stage::new());
+        let mut consumer = builder.create_consumer();
+        let (mut written, mut read) = (Vec::new(), Vec::new());
+        for (nth, &len) in lengths.iter().enumerate() {
+            let mut staged = StagedBuilder::new(&mut builder, Some(&mut stage));
+            let record: Vec<u8> = (0..len).map(|byte| (nth + byte) as u8).collect();
+            let fits = len < segment - written.len();
+            assert_eq!(staged.write(len, |dst| dst.copy_from_slice(&record)), fits);
+            if fits {
+                written.extend(record);
+            }
+            assert_eq!((staged.written(), staged.remaining()), (written.len(), segment - written.len()));
+            if nth == lengths.len() / 2 {
+                staged.show();
+                read.extend_from_slice(&consumer.build().map_or(Vec::new(), |buffer| buffer.to_vec()));
+                assert_eq!(read, written, "all that was written is shown");
+            }
+        }
+        StagedBuilder::new(&mut builder, Some(&mut stage)).show();
+        builder.finish();
+        read.extend_from_slice(&consumer.into_last().unwrap());
+        (written, read)
+    }
+
+    #[test]
+    fn records_of_every_length_come_through_the_stage_as_they_were_written() {
+        let step = if cfg!(miri) { 997 } else { 13 };
+        for len in (1..BYTES + 100).step_by(step) {
+            let (written, read) = fill(&vec![len; 2 + 8 * BYTES / len / 10], 8192);
+            assert_eq!(read, written, "records of {len} bytes");
+        }
+    }
+
+    #[test]
+    fn long_records_go_by_the_stage_behind_what_is_in_it() {
+        let (written, read) = fill(&[10, 4000, 7, 600, 5000, 3, BYTES, BYTES + 1, 9], 16384);
+        assert_eq!(read, written);
+    }
+}
