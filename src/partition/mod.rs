@@ -25,6 +25,8 @@ mod pieces;
 mod record_writer;
 mod result_partition;
 mod selector;
+#[cfg(all(test, not(forebay_loom)))]
+mod staged_tests;
 mod stream_writer;
 mod subpartition;
 mod write_error;
