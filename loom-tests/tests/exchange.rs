@@ -58,6 +58,48 @@ fn one_segment_goes_back_and_forth() {
     });
 }
 
+/// 2 threads, 2 segments: behind a segment that was filled without a flush, records are put together aside; what is there
+/// when the segment ends is moved to it (R1). Mutant: the moving in `ResultSubpartition::finish_open`.
+#[test]
+fn what_was_put_together_is_there_at_the_end() {
+    loom::model(|| {
+        let (pool, partition, gate) = join(2);
+        let writer = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            writer.emit(&b"abcd"[..]).unwrap(); // a whole segment
+            writer.emit(&b"e"[..]).unwrap(); // 5 of 8 bytes
+            writer.close();
+        });
+        let mut reader = RecordReader::new(gate, 8);
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"abcd");
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"e");
+        assert!(reader.next().unwrap().is_none());
+        writer.join().unwrap();
+        drop(reader);
+        assert_eq!(pool.in_use(), 0);
+    });
+}
+
+/// The same, and a flush shows it while the segment stays open. Mutant: showing it in `ResultSubpartition::flush`.
+#[test]
+fn a_flush_shows_what_was_put_together() {
+    loom::model(|| {
+        let (_pool, partition, gate) = join(2);
+        let writing = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            writer.emit(&b"abcd"[..]).unwrap(); // a whole segment
+            writer.emit(&b""[..]).unwrap(); // 4 of 8 bytes
+            writer.flush();
+            writer
+        });
+        let mut reader = RecordReader::new(gate, 8);
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"abcd");
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"");
+        writing.join().unwrap().close();
+        assert!(reader.next().unwrap().is_none());
+    });
+}
+
 /// A flush shows what was written while the segment stays open. Nothing follows it, so a reader that overlooks it sleeps
 /// for ever (M4). Mutants: telling the reader in `flush`, the wake in `Signal::announce`, the waker in `Signal::park`.
 #[test]
