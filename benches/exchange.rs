@@ -25,10 +25,10 @@ fn exchange(c: &mut Criterion) {
             }
         };
         group.bench_function(BenchmarkId::new("forebay", payload), |b| {
-            b.iter_custom(per_record(|records, payload| forebay(records, payload, 16)));
+            b.iter_custom(per_record(forebay));
         });
         group.bench_function(BenchmarkId::new("the limit, by hand", payload), |b| {
-            b.iter_custom(per_record(|records, payload| limit(records, payload, 0, 16)));
+            b.iter_custom(per_record(|records, payload| limit(records, payload, 0)));
         });
     }
     group.finish();

@@ -86,10 +86,10 @@ fn exchange(title: &str, payload: usize) {
         records,
         EXCHANGE_ROUNDS,
         vec![
-            Contestant::new("the limit: hand-written, 16 blocks", || limit(records, payload, 0, 16)),
-            Contestant::new("the limit, its reader prefetching", || limit(records, payload, AHEAD, 16)),
+            Contestant::new("the limit: hand-written, 16 blocks", || limit(records, payload, 0)),
+            Contestant::new("the limit, its reader prefetching", || limit(records, payload, AHEAD)),
             Contestant::new("the same, its writer storing past the cache", || limit_past_cache(records, payload)),
-            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(records, payload, 16)),
+            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(records, payload)),
             Contestant::new("std mpsc of boxed records", || boxed(records.min(100_000), payload, records)),
         ],
     );
@@ -104,7 +104,7 @@ fn large() {
         vec![
             Contestant::new("memcpy on one core", || memcpy(RECORDS, 1 << 20)),
             Contestant::new("the limit: in on one core, out on the other", || limit_in_pieces(RECORDS, 1 << 20)),
-            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(RECORDS, 1 << 20, 16)),
+            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(RECORDS, 1 << 20)),
         ],
     );
 }

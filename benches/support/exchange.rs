@@ -25,13 +25,14 @@ fn expected(records: u64) -> u64 {
     records * (records - 1) / 2
 }
 
-/// One writer, one reader. Both sides wait as the limit's do: they look, and yield.
-pub fn forebay(records: u64, payload: usize, segments: u32) -> Duration {
-    forebay_waiting(records, payload, segments, WaitStrategy::Yield)
+/// One writer, one reader, 16 segments. Both sides wait as the limit's do: they look, and yield.
+pub fn forebay(records: u64, payload: usize) -> Duration {
+    forebay_waiting(records, payload, WaitStrategy::Yield)
 }
 
-pub fn forebay_waiting(records: u64, payload: usize, segments: u32, strategy: WaitStrategy) -> Duration {
-    let (mut partitions, mut gates) = in_process(vec![local(segments)], 1);
+/// As [`forebay`], with a reader that waits as `strategy` says.
+pub fn forebay_waiting(records: u64, payload: usize, strategy: WaitStrategy) -> Duration {
+    let (mut partitions, mut gates) = in_process(vec![local(16)], 1);
     let mut writer = RecordWriter::new(partitions.remove(0), Forward);
     let mut reader = RecordReader::new(gates.remove(0).with_wait_strategy(strategy), LONGEST);
     let mut record = vec![0; payload];
@@ -193,10 +194,11 @@ pub fn limit_in_pieces(records: u64, payload: usize) -> Duration {
 
 /// The program one would write by hand for just this bench: no pools, no channels, no events, no errors. Its reader
 /// prefetches the record `ahead` of the one at hand, of which it knows that it is as long; 0 means not at all.
-pub fn limit(records: u64, payload: usize, ahead: usize, circulating: usize) -> Duration {
-    let blocks: Vec<Mutex<Box<[u8]>>> = (0..circulating).map(|_| Mutex::new(vec![0; SEGMENT].into())).collect();
-    let (full, free) = (Ring::new(circulating), Ring::new(circulating));
-    (0..circulating).for_each(|block| free.push(block));
+pub fn limit(records: u64, payload: usize, ahead: usize) -> Duration {
+    const BLOCKS: usize = 16;
+    let blocks: Vec<Mutex<Box<[u8]>>> = (0..BLOCKS).map(|_| Mutex::new(vec![0; SEGMENT].into())).collect();
+    let (full, free) = (Ring::new(BLOCKS), Ring::new(BLOCKS));
+    (0..BLOCKS).for_each(|block| free.push(block));
     let mut record = vec![0; payload];
     let stride = 4 + payload;
     timed_pair(

@@ -46,7 +46,7 @@ pub fn beside(wanted: impl Fn(&str) -> bool) {
 fn ours(payload: usize, channels: usize) -> f64 {
     let records = (3_000_000_000 / (payload as u64 + 100)).min(10_000_000);
     let took = match channels {
-        1 => forebay_waiting(records, payload, 16, WaitStrategy::default()),
+        1 => forebay_waiting(records, payload, WaitStrategy::default()),
         _ => round_robin(records, payload, channels),
     };
     records as f64 / took.as_secs_f64()

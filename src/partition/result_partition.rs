@@ -30,7 +30,7 @@ const STAGED: usize = 1024;
 /// Keeps one segment open for each subpartition that was written to, until it is full or the partition ends, and one in
 /// all while records are broadcast. Besides segments it has one piece of heap as large as the largest record that had
 /// to be serialized aside (one that spans segments, of a type without
-/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)); and, if there are at most 1,024 subpartitions, less than 2 KiB for
+/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)); and, if there are at most 1,024 subpartitions, less than 3 KiB for
 /// each that fills segments without a flush between: there records are put together before they go to the segment, for a
 /// line that the reader's core has is best stored to once, and whole.
 ///

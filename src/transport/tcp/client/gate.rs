@@ -47,7 +47,8 @@ impl RemotePartition {
 
     /// Several subpartitions as one channel: what is in them comes in the producer's order, and ends when the last of them
     /// has ended. For Flink's blocking partitions, as its adaptive batch scheduler reads them. A pipelined partition is to
-    /// be read by a channel for each: a [`Server`](crate::transport::tcp::Server) refuses its range, and Flink stops in the middle.
+    /// be read by a channel for each: a [`Server`](crate::transport::tcp::Server) refuses its range, and Flink stops in the
+    /// middle.
     ///
     /// # Examples
     /// ```
