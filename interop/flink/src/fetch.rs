@@ -91,9 +91,10 @@ impl Fetch {
         let client = client.start()?;
         let address = format!("{}:{}", self.host.as_ref().unwrap_or(&ready.host), self.port.unwrap_or(ready.port));
         let remote = |s| RemotePartition::new(address.as_str(), ready.id, s);
-        let remotes: Vec<_> = match self.as_range {
-            true => vec![RemotePartition::range(address.as_str(), ready.id, first..=last)],
-            false => (first..=last).map(remote).collect(),
+        let remotes: Vec<_> = if self.as_range {
+            vec![RemotePartition::range(address.as_str(), ready.id, first..=last)]
+        } else {
+            (first..=last).map(remote).collect()
         };
         let mut options = GateOptions::default().exclusive(exclusive).floating(floating);
         if let Some(codec) = self.codec()? {

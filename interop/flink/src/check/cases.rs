@@ -69,16 +69,12 @@ const FROM_FLINK: &[Pair] = &[Pair::FlinkToForebay];
 const TO_FLINK: &[Pair] = &[Pair::ForebayToFlink];
 
 pub(super) fn cases() -> Vec<Case> {
+    [pipelined(), blocking()].concat()
+}
+
+fn pipelined() -> Vec<Case> {
     let equal = |name, content| Case { name, content, ..PLAIN };
     let barriers = |name, content| Case { name, content, consume: "--align-ms 1", ..PLAIN };
-    let blocking = |name, content, flink_serve, forebay_fetch| Case {
-        name,
-        content,
-        flink_serve,
-        forebay_fetch,
-        pairs: FROM_FLINK,
-        ..PLAIN
-    };
     vec![
         equal("bytes", "--records 20000"),
         equal("longs", "--type long --records 50000 --seed 2"),
@@ -140,22 +136,6 @@ pub(super) fn cases() -> Vec<Case> {
             consume: "--align-ms 1 --max-required-buffers 1",
             ..equal("barriers without initial credit", "--records 2000 --barriers-every 100 --subpartitions 2")
         },
-        blocking("blocking", "--sizes mix --records 300 --subpartitions 3", "--partition blocking", ""),
-        blocking("blocking, LZ4", "--sizes mix --records 300 --timestamps", "--compression LZ4", "--compression LZ4"),
-        blocking("blocking, LZO", "--sizes mix --records 300 --seed 2", "--compression LZO", "--compression LZO"),
-        blocking("blocking, ZSTD", "--sizes mix --records 300 --seed 3", "--compression ZSTD", "--compression ZSTD"),
-        blocking(
-            "blocking, as a range",
-            "--sizes mix --records 300 --subpartitions 5",
-            "--partition blocking",
-            "--as-range",
-        ),
-        blocking(
-            "blocking, LZ4, as a range without initial credit",
-            "--sizes mix --records 300 --timestamps --subpartitions 3",
-            "--compression LZ4",
-            "--compression LZ4 --as-range --max-required-buffers 1",
-        ),
         Case { tls: true, ..equal("TLS", "--sizes mix --records 300 --subpartitions 2") },
         Case { tls: true, plain_is_refused: true, ..equal("TLS refuses others", "--records 300") },
         Case {
@@ -173,5 +153,35 @@ pub(super) fn cases() -> Vec<Case> {
             outcome: Outcome::ConsumerCancels,
             ..equal("consumer cancels", "--records 30000")
         },
+    ]
+}
+
+/// Partitions that are read once they are whole, perhaps compressed. Flink has such; forebay reads them.
+fn blocking() -> Vec<Case> {
+    let blocking = |name, content, flink_serve, forebay_fetch| Case {
+        name,
+        content,
+        flink_serve,
+        forebay_fetch,
+        pairs: FROM_FLINK,
+        ..PLAIN
+    };
+    vec![
+        blocking("blocking", "--sizes mix --records 300 --subpartitions 3", "--partition blocking", ""),
+        blocking("blocking, LZ4", "--sizes mix --records 300 --timestamps", "--compression LZ4", "--compression LZ4"),
+        blocking("blocking, LZO", "--sizes mix --records 300 --seed 2", "--compression LZO", "--compression LZO"),
+        blocking("blocking, ZSTD", "--sizes mix --records 300 --seed 3", "--compression ZSTD", "--compression ZSTD"),
+        blocking(
+            "blocking, as a range",
+            "--sizes mix --records 300 --subpartitions 5",
+            "--partition blocking",
+            "--as-range",
+        ),
+        blocking(
+            "blocking, LZ4, as a range without initial credit",
+            "--sizes mix --records 300 --timestamps --subpartitions 3",
+            "--compression LZ4",
+            "--compression LZ4 --as-range --max-required-buffers 1",
+        ),
     ]
 }

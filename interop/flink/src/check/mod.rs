@@ -229,8 +229,8 @@ fn as_range(line: &Json) -> Result<Json> {
                 let sums = all.iter().map(sum).collect::<Result<Vec<_>, _>>().context("crc_sum")?;
                 format!("{:016x}", sums.into_iter().fold(0, u64::wrapping_add)).into()
             }
-            "last_watermark" | "last_barrier" => first.clone(),
-            "end_of_data" | "end_of_partition" => first.clone(), // said once for all
+            // The same of each; and the ends are said once for all.
+            "last_watermark" | "last_barrier" | "end_of_data" | "end_of_partition" => first.clone(),
             _ => all.iter().map(number).fold(0, i64::wrapping_add).into(),
         };
         fields.insert(name.clone(), value);
