@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, UnsafeCell},
     hint::spin_loop,
+    mem::MaybeUninit,
     sync::{
         Barrier,
         atomic::{AtomicUsize, Ordering},
@@ -89,10 +90,11 @@ pub(crate) fn timed_pair(here: impl FnOnce(), there: impl FnOnce() + Send) -> Du
     })
 }
 
-/// A ring from one thread to another. Each end keeps in mind how far the other was when it last had to look, so that the
-/// ring costs little beside what is compared.
+/// A ring from one thread to another. Each end keeps in mind how far the other was when it last had to look, the pusher
+/// reads no slot, and the popper writes none: so the ring costs little beside what is compared, and the same whatever goes
+/// through it. What is in it when it is dropped is lost; nothing is.
 pub(crate) struct Ring<T> {
-    slots: Box<[UnsafeCell<Option<T>>]>,
+    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
     head: CachePadded<(AtomicUsize, Cell<usize>)>,
     tail: CachePadded<(AtomicUsize, Cell<usize>)>,
 }
@@ -106,7 +108,7 @@ impl<T> Ring<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         assert!(capacity.is_power_of_two());
         Self {
-            slots: (0..capacity).map(|_| UnsafeCell::new(None)).collect(),
+            slots: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
             head: CachePadded::default(),
             tail: CachePadded::default(),
         }
@@ -120,7 +122,7 @@ impl<T> Ring<T> {
             head_seen.set(self.head.0.load(Ordering::Acquire));
         }
         // SAFETY: below `head + capacity`, so the slot is the pusher's.
-        unsafe { *self.slots[place & (self.slots.len() - 1)].get() = Some(value) };
+        unsafe { self.slots[place & (self.slots.len() - 1)].get().write(MaybeUninit::new(value)) };
         tail.store(place + 1, Ordering::Release);
     }
 
@@ -131,9 +133,8 @@ impl<T> Ring<T> {
             wait_until(|| self.tail.0.load(Ordering::Acquire) != place);
             tail_seen.set(self.tail.0.load(Ordering::Acquire));
         }
-        // SAFETY: below `tail`, so the slot is the popper's.
-        let slot = unsafe { &mut *self.slots[place & (self.slots.len() - 1)].get() };
-        let value = slot.take().expect("pushed");
+        // SAFETY: below `tail`, so the slot is the popper's, and has what was pushed.
+        let value = unsafe { self.slots[place & (self.slots.len() - 1)].get().read().assume_init() };
         head.store(place + 1, Ordering::Release);
         value
     }

@@ -17,7 +17,7 @@ mod common;
 use common::Done;
 
 /// 2 threads, 2 pushes. The owner takes them in order, and sees what their producer did before.
-/// Mutants: V3, V3 of the odd number, V4.
+/// Mutants: V4.
 #[test]
 fn what_is_pushed_is_taken_in_order_and_whole() {
     loom::model(|| {
@@ -44,7 +44,7 @@ fn what_is_pushed_is_taken_in_order_and_whole() {
 }
 
 /// 2 threads, 3 pushes into 2 places. A place is written again only after the owner has read it.
-/// Mutants: V5, V6.
+/// Mutants: the limit, the round.
 #[test]
 fn a_place_is_used_again_when_it_has_been_read() {
     loom::model(|| {
@@ -63,7 +63,7 @@ fn a_place_is_used_again_when_it_has_been_read() {
 }
 
 /// 2 threads: a push meets the closing. Once the lanes are closed, the index is either taken or still its producer's.
-/// Mutants: V1, V2, the odd number overlooked.
+/// Mutants: V1, V2, the odd number overlooked, V9, V10.
 #[test]
 fn no_push_comes_after_the_closing() {
     loom::model(|| {

@@ -127,7 +127,8 @@ impl DerefMut for BufferMut {
 impl Drop for BufferMut {
     #[inline]
     fn drop(&mut self) {
-        home::release(self.header);
+        // H3: the only handle. Whoever found out that others are gone has acquired what they did (R0).
+        home::release_last(self.header);
     }
 }
 

@@ -249,11 +249,11 @@ pub(super) fn release_elsewhere(header: NonNull<Header>) {
     release(header);
 }
 
-/// Brings the segment of the last handle home.
+/// Brings the segment of the only handle home: lock-free.
 #[inline]
-fn release_last(header: NonNull<Header>) {
+pub(super) fn release_last(header: NonNull<Header>) {
     let (lent_by, index) = {
-        // SAFETY: H1, nobody else has a handle, and ours is not yet given up.
+        // SAFETY: H1, nobody else has a handle, and ours is not given up yet.
         let header = unsafe { header.as_ref() };
         (header.lent_by(), header.index())
     };

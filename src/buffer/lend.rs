@@ -244,14 +244,16 @@ impl Lender {
     }
 
     /// Whether there were any.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "all that a request does whose segments come by a lane")]
+    #[inline(always)]
     fn collect_from_lanes(&mut self) -> bool {
         // SAFETY: L1, we are the owner.
         let home = unsafe { self.home.as_ref() };
         let before = self.stash.len();
         let (lanes, stash) = (&mut self.lanes, &mut self.stash);
+        let headers = home.table.headers(); // looked up once: as far as the compiler knows, a push might change it
         // SAFETY: L3, an own segment that was not in the stash, so there is room for it.
-        home.lanes.take(lanes, |index| unsafe { stash.push(home.table.header_of(index)) });
+        home.lanes.take(lanes, |index| unsafe { stash.push(NonNull::from(&headers[index as usize])) });
         self.stash.len() > before
     }
 

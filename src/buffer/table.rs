@@ -1,6 +1,6 @@
 //! The side table: one header of one cache line for each segment of an arena.
 
-use std::{mem, ops::Range, ptr, ptr::NonNull};
+use std::{mem, ops::Range, ptr::NonNull};
 
 use super::{home::Home, terms::Terms};
 use crate::{
@@ -60,37 +60,36 @@ pub(crate) struct Header {
 /// to be done, is one comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LentBy {
-    /// One byte further on other terms than most.
-    home: *const Home,
+    /// One byte further on other terms than most, and so odd; odd, too, if there is none.
+    home: NonNull<Home>,
     terms: Terms,
 }
 
 impl LentBy {
     /// Of no home yet.
-    const NOBODY: Self = Self { home: ptr::null(), terms: Terms::OWN };
+    const NOBODY: Self = Self { home: NonNull::<u8>::dangling().cast(), terms: Terms::OWN };
 
     #[inline]
     pub(super) fn new(home: NonNull<Home>, terms: Terms) -> Self {
-        let home: *const Home = home.as_ptr();
-        Self { home: home.wrapping_byte_add(usize::from(terms != Terms::OWN)), terms } // homes are aligned
+        Self { home: home.map_addr(|address| address | usize::from(terms != Terms::OWN)), terms } // homes are aligned
     }
 
     /// Whether all there is to do when the segment comes back is to give it to `home`.
     #[inline]
     pub(super) fn is_own_of(self, home: NonNull<Home>) -> bool {
-        ptr::eq(self.home, home.as_ptr())
+        self.home == home
     }
 
     /// The home, if all there is to do is to give the segment to it.
     #[inline]
     pub(super) fn home_of_own(self) -> Option<NonNull<Home>> {
-        if self.home.addr() & 1 == 0 { NonNull::new(self.home.cast_mut()) } else { None }
+        (self.home.addr().get() & 1 == 0).then_some(self.home)
     }
 
     /// 0 if [it is an own one](Self::is_own_of) of `home`.
     #[inline]
     pub(super) fn away_from(self, home: NonNull<Home>) -> usize {
-        self.home.addr() ^ home.addr().get()
+        self.home.addr().get() ^ home.addr().get()
     }
 
     #[inline]
@@ -101,8 +100,7 @@ impl LentBy {
     /// The lender's home. The segment is lent, so there is one.
     #[inline]
     pub(super) fn home(self) -> NonNull<Home> {
-        let home = self.home.map_addr(|address| address & !1);
-        NonNull::new(home.cast_mut()).expect("a lent segment has a home")
+        NonNull::new(self.home.as_ptr().map_addr(|address| address & !1)).expect("a lent segment has a home")
     }
 }
 
@@ -257,6 +255,12 @@ impl SegmentTable {
         // Relaxed: nobody else has the index, so nobody writes.
         debug_assert_eq!(self.headers[index as usize].refs.load(Ordering::Relaxed), 1, "M1: segment {index} is held");
         FreeSegment(index)
+    }
+
+    /// The headers of all segments, each at its index.
+    #[inline]
+    pub(super) fn headers(&self) -> &[Header] {
+        &self.headers
     }
 
     /// The header of the segment with this index.

@@ -22,8 +22,8 @@ const EMPTY: u32 = u32::MAX;
 const PARKED: u32 = u32::MAX - 1;
 /// The owner is gone for good.
 const CLOSED: u32 = u32::MAX - 2;
-/// The largest index an inbox carries.
-pub(crate) const MAX_INDEX: u32 = u32::MAX - 3;
+/// The largest index an inbox carries. There would be room for more, but the lanes need a bit.
+pub(crate) const MAX_INDEX: u32 = u32::MAX / 2;
 
 /// Where the link of each index is kept. An index is in at most one inbox at a time, so one link each is enough.
 pub(crate) trait Links {

@@ -6,9 +6,21 @@
 //!  thread 9 ── no ring left ──────┴─▶ (an [inbox](super::inbox))
 //! ```
 //!
-//! A thread that brings an index puts it into its own ring: one store of the index, one that publishes it. The owner looks
-//! into all of them when it has nothing left; so an index is seen as soon as it is published, and none waits for a batch to
-//! fill. A ring holds few; whoever finds it full, or finds none, takes the inbox instead.
+//! A thread that brings an index puts it into its own ring: the store of it publishes it. The owner looks into all of them
+//! when it has nothing left; so an index is seen as soon as it is published, and none waits for a batch to fill. A ring
+//! holds few; whoever finds it full, or finds none, takes the inbox instead.
+//!
+//! # What the cores pass to and fro
+//!
+//! ```text
+//!  pushed, limit │ the producer's line: the owner reads it when it closes, and writes it once in half a ring
+//!  ──────────────┼─────────────────────────────────────────────────────────────────────────────────────────────
+//!  round, index  │ the slots' lines, sixteen in each: the producer writes, the owner reads
+//! ```
+//!
+//! A slot says itself in which round of the ring it was written: in an even or an odd one, and more there is not to be told.
+//! So an owner that waits for the next index looks at the line where it will stand, and at no other, and a producer loses
+//! none but that one to it. Were there a counter for the owner beside the slots, two lines would go to and fro.
 //!
 //! # Why the lanes are closed before the owner sleeps
 //!
@@ -18,7 +30,7 @@
 //!
 //! ```text
 //!  producer:  pushed = odd;  light fence V1;  read limit: reached? then pushed = even, and the inbox
-//!             slot = index;  pushed += 1, even again: published                      (the last touch)
+//!             slot = round, index: published;  pushed += 1, even again              (the last touch)
 //!  owner:     limit = 0;     heavy fence V2;  read pushed: odd? then somebody is between the two, look again later
 //! ```
 //!
@@ -29,8 +41,9 @@
 //! # Invariants
 //! * **A1** A lane is claimed by one number for good, and one thread at a time has that number (`number`):
 //!   so `pushed` has one writer.
-//! * **A2** Slot `n % CAPACITY` is the producer's from when `limit` exceeds `2 n` until `pushed` reaches `2 n + 2`, then
-//!   the owner's until it raises `limit` beyond `2 (n + CAPACITY)`.
+//! * **A2** Index number `n` is written to slot `n % CAPACITY` once `limit` exceeds `2 n`, which it does once the owner has
+//!   taken number `n - CAPACITY` from there. So what the owner finds when it looks for number `n` is of that round or of the
+//!   round before, and the parity of the round tells which.
 //! * **A3** After `close` has said `true` nobody is in a lane until `open`.
 //!
 //! # Source
@@ -41,7 +54,7 @@
 
 use std::ptr;
 
-use super::{barrier, number};
+use super::{barrier, inbox::MAX_INDEX, number};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell};
 
 /// Threads that may have a lane of one owner. Under loom one: more would be more to explore, and none to compete for.
@@ -60,14 +73,22 @@ pub(crate) struct Lanes {
     claimed: AtomicU32,
 }
 
-/// Atomics and cells alone, so it may be freed while a call that was given a reference to it returns.
+/// Atomics alone, as far as a push is concerned, so it may be freed while a call that was given a reference to it returns.
 type Block = [Lane; LANES];
 
-/// One producer's ring. Two cache lines for what the producer writes, for processors that fetch them in pairs.
+/// One producer's ring.
+#[derive(Debug)]
+struct Lane {
+    mine: Producers,
+    slots: [Slot; CAPACITY as usize],
+}
+
+/// What the producer has at hand. Two cache lines, for processors that fetch them in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Lane {
-    /// Twice the number of indices pushed, ever; one more while the producer is at it. Written by the producer alone.
+struct Producers {
+    /// Twice the number of indices pushed, ever; one more while the producer is at it. Written by the producer alone, and
+    /// read by the owner when it closes.
     pushed: AtomicU64,
     /// Twice the number up to which it may push; 0 while closed. Written by the owner alone, and seldom.
     limit: AtomicU64,
@@ -75,11 +96,31 @@ struct Lane {
     thread: AtomicU32,
     /// What loom sees of the memory's having been made: written before V7, read behind V8. Nothing in a real build.
     made: UnsafeCell<()>,
-    slots: [UnsafeCell<u32>; CAPACITY as usize],
 }
 
-// SAFETY: A2, a slot is one thread's at a time, and V3/V4 and V5/V6 hand it over.
-unsafe impl Sync for Lane {}
+// SAFETY: all atomics, but for `made`, which has nothing in it, and which V7 and V8 hand from who makes the lanes to who
+// looks at them.
+unsafe impl Sync for Producers {}
+
+/// An index, and in its highest bit whether it was written in an odd round of the ring: the owner has to tell a round from
+/// the one before only.
+type Slot = AtomicU32;
+
+/// As if it were of an odd round, so that what round 0 writes is told from it.
+const NEVER_WRITTEN: u32 = 1 << 31;
+
+/// The highest bit of the slot that has index number `nth`.
+#[inline]
+fn round_of(nth: u64) -> u32 {
+    ((nth / CAPACITY) as u32) << 31
+}
+
+/// The index that was pushed as number `nth`, if that is what was found in its slot.
+#[inline]
+fn index_if(slot: u32, nth: u64) -> Option<u32> {
+    let index = slot ^ round_of(nth);
+    (index <= MAX_INDEX).then_some(index)
+}
 
 /// What the owner alone knows.
 #[derive(Debug)]
@@ -115,7 +156,7 @@ impl Lanes {
         let number = number::known();
         let lane = &block[number as usize % LANES];
         // Relaxed: written once, by who claims it; if that was we (or who had our number before, N1), we see it.
-        lane.thread.load(Ordering::Relaxed) == number && lane.push(index)
+        lane.mine.thread.load(Ordering::Relaxed) == number && lane.push(index)
     }
 
     /// The same, and finds the thread a lane if it has none. Lock-free.
@@ -130,7 +171,7 @@ impl Lanes {
         let block = self.block.load(Ordering::Acquire);
         // SAFETY: V8, it was published whole, and stays until we are dropped.
         let block: &Block = unsafe { block.as_ref() }?;
-        block.iter().for_each(|lane| lane.made.with(|_| ()));
+        block.iter().for_each(|lane| lane.mine.made.with(|_| ()));
         Some(block)
     }
 
@@ -146,10 +187,10 @@ impl Lanes {
         // or V3 show the bit to the owner.
         let before = self.claimed.load(Ordering::Relaxed);
         if before & bit == 0 && self.claimed.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-            lane.thread.store(number, Ordering::Relaxed); // nobody else has the lane
+            lane.mine.thread.store(number, Ordering::Relaxed); // nobody else has the lane
         }
         // Relaxed: as in `push`.
-        (lane.thread.load(Ordering::Relaxed) == number).then_some(lane)
+        (lane.mine.thread.load(Ordering::Relaxed) == number).then_some(lane)
     }
 
     /// Opens the lanes; makes them if they are not there. `false` where that can't be. Owner only. Wait-free but for the
@@ -164,7 +205,7 @@ impl Lanes {
         let mut block = self.block.load(Ordering::Relaxed);
         if block.is_null() {
             let lanes: Box<Block> = Box::new(std::array::from_fn(|_| Lane::new()));
-            lanes.iter().for_each(|lane| lane.made.with_mut(|_| ()));
+            lanes.iter().for_each(|lane| lane.mine.made.with_mut(|_| ()));
             block = Box::into_raw(lanes);
             // ORDERING V7 Release, pairs with V8 in `block`.
             self.block.store(block, Ordering::Release);
@@ -180,42 +221,33 @@ impl Lanes {
 
     /// Takes what was pushed, of each lane in order. Owner only. Wait-free but for `each`.
     #[inline]
-    pub(crate) fn take(&self, owner: &mut Owner, each: impl FnMut(u32)) {
-        if owner.state != State::Closed {
-            self.take_all(owner, each);
+    pub(crate) fn take(&self, owner: &mut Owner, mut each: impl FnMut(u32)) {
+        if owner.state == State::Closed {
+            return;
         }
-    }
-
-    /// The same; `true` if no producer was in a lane.
-    #[inline]
-    fn take_all(&self, owner: &mut Owner, mut each: impl FnMut(u32)) -> bool {
         // Relaxed: producers write. Who was ordered before us shows its bit, and of others nothing is promised.
         let mut claimed = self.claimed.load(Ordering::Relaxed);
         if claimed == 0 {
-            return true;
+            return;
         }
         // SAFETY: not closed, so it was made, and is kept until we are dropped. (Relaxed: the owner alone writes it.)
         let block = unsafe { &*self.block.load(Ordering::Relaxed) };
-        let mut quiet = true;
         while claimed != 0 {
             let nth = claimed.trailing_zeros() as usize % LANES;
             claimed &= claimed - 1;
             let lane = &block[nth];
-            // ORDERING V4 Acquire, pairs with V3: the slots, and what the producer did before with what the indices name.
-            let pushed = lane.pushed.load(Ordering::Acquire);
-            quiet &= pushed & 1 == 0;
-            while owner.taken[nth] < pushed >> 1 {
-                // SAFETY: A2, pushed, and not yet allowed to be written again.
-                let index = lane.slot(owner.taken[nth]).with(|slot| unsafe { *slot });
-                owner.taken[nth] += 1;
+            let mut taken = owner.taken[nth];
+            // ORDERING V4 Acquire, pairs with V3: what the producer did before with what the index names.
+            while let Some(index) = index_if(lane.slot(taken).load(Ordering::Acquire), taken) {
+                taken += 1;
                 each(index);
             }
+            owner.taken[nth] = taken;
             // Seldom, for it takes the producer's line away from it.
-            if owner.state == State::Open && owner.limit[nth] - owner.taken[nth] <= CAPACITY / 2 {
+            if owner.state == State::Open && owner.limit[nth] - taken <= CAPACITY / 2 {
                 owner.allow(nth, lane);
             }
         }
-        quiet
     }
 
     /// Closes the lanes, and takes what is there; `true` once nobody is in one any more (A3). Until then a thread was
@@ -229,17 +261,26 @@ impl Lanes {
             // SAFETY: open, so it was made, and is kept until we are dropped. (Relaxed: the owner alone writes it.)
             let block = unsafe { &*self.block.load(Ordering::Relaxed) };
             for lane in block {
-                lane.limit.store(0, Ordering::Relaxed); // the owner alone writes; V2 orders it
+                lane.mine.limit.store(0, Ordering::Relaxed); // the owner alone writes; V2 orders it
             }
             // ORDERING V2 heavy fence, pairs with V1: who did not see the limits of 0 is seen in `pushed` and `claimed`.
             barrier::heavy();
             owner.state = State::Closing;
         }
-        let quiet = self.take_all(owner, each);
+        let quiet = self.quiet();
+        self.take(owner, each); // after the look: what a quiet lane's producer has pushed is there
         if quiet {
             owner.state = State::Closed;
         }
         quiet
+    }
+
+    /// Whether no producer is in a lane; if so all they have pushed is to be seen.
+    fn quiet(&self) -> bool {
+        // SAFETY: not closed, so it was made, and is kept until we are dropped. (Relaxed: the owner alone writes it.)
+        let block = unsafe { &*self.block.load(Ordering::Relaxed) };
+        // ORDERING V10 Acquire, pairs with V9: the slots, and that the producer's last touch is behind it.
+        block.iter().fold(true, |quiet, lane| quiet & (lane.mine.pushed.load(Ordering::Acquire) & 1 == 0))
     }
 }
 
@@ -256,38 +297,42 @@ impl Drop for Lanes {
 impl Lane {
     fn new() -> Self {
         Self {
-            pushed: AtomicU64::new(0),
-            limit: AtomicU64::new(0),
-            thread: AtomicU32::new(UNCLAIMED),
-            made: UnsafeCell::new(()),
-            slots: std::array::from_fn(|_| UnsafeCell::new(0)),
+            mine: Producers {
+                pushed: AtomicU64::new(0),
+                limit: AtomicU64::new(0),
+                thread: AtomicU32::new(UNCLAIMED),
+                made: UnsafeCell::new(()),
+            },
+            slots: std::array::from_fn(|_| Slot::new(NEVER_WRITTEN)),
         }
     }
 
     #[inline]
-    fn slot(&self, nth: u64) -> &UnsafeCell<u32> {
+    fn slot(&self, nth: u64) -> &Slot {
         &self.slots[(nth % CAPACITY) as usize]
     }
 
     #[inline]
     fn push(&self, index: u32) -> bool {
+        let Producers { pushed: counter, limit, .. } = &self.mine;
         // Relaxed: A1, we alone write it.
-        let pushed = self.pushed.load(Ordering::Relaxed);
-        // Release, as V3: the owner may take earlier indices by this value.
-        self.pushed.store(pushed + 1, Ordering::Release);
+        let pushed = counter.load(Ordering::Relaxed);
+        counter.store(pushed + 1, Ordering::Relaxed); // V1 orders it; the owner takes nothing by an odd number
         // ORDERING V1 light fence, pairs with V2: if we miss a limit of 0, the owner sees the odd number.
         barrier::light();
-        // ORDERING V6 Acquire, pairs with V5: the owner is done with the slots up to the limit.
-        if pushed >= self.limit.load(Ordering::Acquire) {
-            // Release, as V3, for earlier indices. Not modelled: the full fence that stands for the light one orders it too.
-            self.pushed.store(pushed, Ordering::Release);
+        // Relaxed: the owner writes it, after V4 has found the index that we are about to overwrite. Were that load to find
+        // what V3 puts there, V3 would come before it, and so our look at the limit before the store of what it read.
+        if pushed >= limit.load(Ordering::Relaxed) {
+            // Release, as V9, for earlier indices. Not modelled: the full fence that stands for the light one orders it too.
+            counter.store(pushed, Ordering::Release);
             return false;
         }
-        // SAFETY: A2, below the limit, and not published yet.
-        self.slot(pushed >> 1).with_mut(|slot| unsafe { *slot = index });
-        // ORDERING V3 Release, pairs with V4 in `take_all`: the slot, and all that this thread did with what the index
-        // names. Our last touch.
-        self.pushed.store(pushed + 2, Ordering::Release);
+        let nth = pushed >> 1;
+        // ORDERING V3 Release, pairs with V4 in `take`: all that this thread did with what the index names. Not modelled:
+        // the full fence that stands for the light one orders it too.
+        self.slot(nth).store(round_of(nth) | index, Ordering::Release);
+        // ORDERING V9 Release, pairs with V10 in `quiet`: the slot. Our last touch.
+        counter.store(pushed + 2, Ordering::Release);
         true
     }
 }
@@ -306,8 +351,8 @@ impl Owner {
     /// Lets the lane's producer fill all that has been taken.
     fn allow(&mut self, nth: usize, lane: &Lane) {
         self.limit[nth] = self.taken[nth] + CAPACITY;
-        // ORDERING V5 Release, pairs with V6: we are done with the slots that may be written now.
-        lane.limit.store(2 * self.limit[nth], Ordering::Release);
+        // Relaxed: the owner alone writes it. V4 has found all that may be overwritten now; see `push`.
+        lane.mine.limit.store(2 * self.limit[nth], Ordering::Relaxed);
     }
 }
 

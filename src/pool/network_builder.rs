@@ -160,7 +160,7 @@ impl NetworkBufferPoolBuilder {
     /// # Errors
     /// * [`PoolError::Arena`]: a setting is out of range, or the system refused the mapping or one of the options. The
     ///   error says which and what to do. Nothing stays mapped.
-    /// * [`PoolError::TooManySegments`]: more than 2³² − 4 of them.
+    /// * [`PoolError::TooManySegments`]: more than 2³¹ − 1 of them.
     /// * [`PoolError::LessThanASegment`], [`PoolError::Fraction`]: the size is out of range: correct it.
     /// * [`PoolError::MemoryUnknown`]: a fraction was asked for, and the system does not say of what. Give a number.
     pub fn build(self) -> Result<NetworkBufferPool, PoolError> {

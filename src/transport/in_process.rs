@@ -35,7 +35,7 @@ use crate::{
 /// Flink's `LocalInputChannel`, with a queue of its own in place of a lock on the subpartition.
 ///
 /// # Panics
-/// If there are more than 2³² − 4 producers.
+/// If there are more than 2³¹ − 1 producers.
 #[must_use]
 pub fn in_process(producers: Vec<LocalBufferPool>, consumers: usize) -> (Vec<ResultPartition>, Vec<InputGate>) {
     let channels = u32::try_from(producers.len()).expect("fewer than 2^32 producers");
