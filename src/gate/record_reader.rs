@@ -23,8 +23,9 @@ const AHEAD: usize = 8;
 
 /// Reads the records of all channels of a gate.
 ///
-/// A record is borrowed from the segment it lies in, and copied only if it spans several. Records of one channel come
-/// in the order they were written; of several channels, those that have something take turns, a buffer each.
+/// A record is borrowed from the segment it lies in, and copied only if it spans several: who does not need it in one piece
+/// is spared that, too, by [`next_piece`](Self::next_piece). Records of one channel come in the order they were written; of
+/// several channels, those that have something take turns, a buffer each.
 ///
 /// Besides the segments it reads from it has, for each channel on which a record spanned segments, one piece of heap as
 /// large as the largest such record, at most the limit given to [`new`](Self::new).
@@ -66,11 +67,11 @@ const AHEAD: usize = 8;
 /// Flink's `RecordReader`.
 #[derive(Debug)]
 pub struct RecordReader<G = InputGate> {
-    gate: G,
+    pub(super) gate: G,
     max_record: usize,
     /// One for each channel: a record may be open on each.
     /// From its first buffer on: a channel that nothing was written to has none.
-    spanning: Vec<Option<Box<SpanningReader>>>,
+    pub(super) spanning: Vec<Option<Box<SpanningReader>>>,
     /// What is kept of the memory of a record that spanned.
     keep: usize,
     /// Channels whose bytes turned out to be no stream of records: the rest of them is dropped.
@@ -313,8 +314,9 @@ impl<G: Input> RecordReader<G> {
         &mut self.gate
     }
 
-    /// The record of a channel that has not come whole: what has come of its length, and of its bytes. Belongs to what an
-    /// unaligned checkpoint stores of the channel, before its buffers.
+    /// The record of a channel that has not come whole: what has come of its length, and of its bytes, but for those that
+    /// were handed out in [pieces](Self::next_piece). Belongs to what an unaligned checkpoint stores of the channel, before
+    /// its buffers.
     ///
     /// # Panics
     /// If there is no such channel.
@@ -346,12 +348,20 @@ impl<G: Input> RecordReader<G> {
 
     /// Looks for a record in the buffer at hand; gives the buffer back when it is used up.
     fn next_at_hand(&mut self) -> Result<Option<Found>, ReadError> {
+        self.cut_at_hand(SpanningReader::next)
+    }
+
+    /// Lets `cut` look at the buffer at hand; gives the buffer back when that says that it is used up.
+    pub(super) fn cut_at_hand<T>(
+        &mut self,
+        cut: impl FnOnce(&mut SpanningReader, &[u8], &mut usize) -> Result<Option<T>, RecordError>,
+    ) -> Result<Option<T>, ReadError> {
         let Some(current) = &mut self.current else { return Ok(None) };
         let channel = current.channel;
         let Some(spanning) = &mut self.spanning[channel] else { unreachable!("made for its first buffer") };
-        match spanning.next(&current.buffer, &mut current.at) {
+        match cut(spanning, &current.buffer, &mut current.at) {
             Ok(Some(found)) => {
-                current.between_records = true;
+                current.between_records = spanning.is_between_records();
                 Ok(Some(found))
             }
             Ok(None) => {
@@ -435,13 +445,13 @@ impl<G: Input> RecordReader<G> {
     }
 
     /// Passes on that a channel failed, unless that has been said of it already.
-    fn failed(&self, error: GateError) -> Result<(), ReadError> {
+    pub(super) fn failed(&self, error: GateError) -> Result<(), ReadError> {
         let GateError::ProducerFailed { channel, .. } = error;
         if self.broken[channel] { Ok(()) } else { Err(error.into()) }
     }
 
     /// Takes up what the gate delivered; passes on what is no data.
-    fn arrived(
+    pub(super) fn arrived(
         &mut self,
         (channel, item): (usize, BufferOrEvent),
     ) -> Result<Option<RecordOrEvent<'static>>, ReadError> {

@@ -34,7 +34,7 @@ pub use error::DecodeError;
 pub use fields::Fields;
 pub use serialize::{DeserializeRecord, SerializeRecord};
 pub(crate) use spanning::whole_record;
-pub use spanning::{Found, RecordError, SpanningReader};
+pub use spanning::{Found, FoundPiece, RecordError, SpanningReader};
 pub use stream_element::{
     InternalWatermark, LatencyMarker, RecordAttributes, StreamElement, StreamRecord, Watermark, WatermarkStatus,
 };

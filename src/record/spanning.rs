@@ -39,6 +39,10 @@ pub struct SpanningReader {
     length_seen: usize,
     /// `spanning` was handed out, and is to be cleared.
     handed_out: bool,
+    /// Bytes of the open record that were handed out in pieces, or skipped. While there are any, nothing more is gathered.
+    passed: usize,
+    /// What is left of the open record is not wanted.
+    skips: bool,
     /// The capacity of `spanning` that is kept from one record to the next.
     keep: usize,
     /// Bytes of the stream before the input at hand; for errors.
@@ -54,6 +58,17 @@ pub enum Found {
     InPlace(Range<usize>),
     /// In [`SpanningReader::spanning`].
     Spanning,
+}
+
+/// Where [`SpanningReader::next_piece`] found a piece of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundPiece {
+    /// Where its bytes are.
+    pub place: Found,
+    /// Where in the record it begins, in bytes.
+    pub offset: usize,
+    /// Bytes of the whole record.
+    pub record_len: usize,
 }
 
 /// Why the bytes of a channel are no stream of records.
@@ -107,6 +122,8 @@ impl SpanningReader {
             length: [0; LENGTH_BYTES],
             length_seen: 0,
             handed_out: false,
+            passed: 0,
+            skips: false,
             keep: usize::MAX,
             position: 0,
             start: 0,
@@ -123,6 +140,8 @@ impl SpanningReader {
 
     /// Looks for the next record in `input` from `*at` on, and moves `*at` behind it. `None` says that the input is
     /// used up: what was left of it has been taken over, and the next call is with the next buffer, from 0 on.
+    ///
+    /// Of a record of which [`next_piece`](Self::next_piece) has handed out a part the rest is skipped.
     ///
     /// # Errors
     /// [`RecordError::TooLarge`]. The reader stays at the record, so the error repeats.
@@ -152,7 +171,8 @@ impl SpanningReader {
         &self.spanning
     }
 
-    /// What has come of a record that is not whole yet: of its length, and of its bytes. Empty between records.
+    /// What has come of a record that is not whole yet: of its length, and of its bytes. Empty between records. Bytes that
+    /// were handed out in pieces are not among them.
     #[must_use]
     pub fn open_record(&self) -> (&[u8], &[u8]) {
         let bytes = if self.handed_out { &[] } else { &self.spanning[..] };
@@ -175,27 +195,8 @@ impl SpanningReader {
     /// A record that is cut by the start or the end of the input, or whose length is refused.
     #[cold]
     fn next_spanning(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Found>, RecordError> {
-        if self.handed_out {
-            self.spanning.clear();
-            self.handed_out = false;
-            if self.spanning.capacity() > self.keep {
-                self.spanning = Vec::new();
-            }
-        }
-        while self.length_seen < LENGTH_BYTES {
-            let Some(&byte) = input.get(*at) else { return Ok(self.used_up(input)) };
-            if self.length_seen == 0 {
-                self.start = self.position + *at as u64;
-            }
-            self.length[self.length_seen] = byte;
-            self.length_seen += 1;
-            *at += 1;
-        }
-        let announced = u32::from_be_bytes(self.length);
-        let len = announced as usize;
-        if len > self.max_record {
-            return Err(RecordError::TooLarge { offset: self.start, len: announced, limit: self.max_record });
-        }
+        self.skip_rest();
+        let Some(len) = self.open(input, at)? else { return Ok(None) };
         let rest = &input[*at..];
         let missing = len - self.spanning.len();
         if self.spanning.is_empty() && missing <= rest.len() {
@@ -217,6 +218,95 @@ impl SpanningReader {
         Ok(Some(Found::Spanning))
     }
 
+    /// As [`next`](Self::next), but of a record that spans buffers finds one piece after the other, each in the buffer it lies
+    /// in: nothing is copied, and nothing allocated. A record that lies in one buffer is one piece. No piece is empty,
+    /// but that of an empty record.
+    ///
+    /// The two may be mixed: of a record that [`next`](Self::next) has begun to gather, what is there is the first piece.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    ///
+    /// # Panics
+    /// If `*at` lies beyond the input.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::record::{Found, FoundPiece, SpanningReader};
+    /// let mut reader = SpanningReader::new(1024);
+    /// let (first, second) = (b"\0\0\0\x05wo", b"rld");
+    /// let piece = FoundPiece { place: Found::InPlace(4..6), offset: 0, record_len: 5 };
+    /// assert_eq!(reader.next_piece(first, &mut 0)?, Some(piece));
+    /// assert_eq!(reader.next_piece(first, &mut 6)?, None);
+    /// let piece = FoundPiece { place: Found::InPlace(0..3), offset: 2, record_len: 5 };
+    /// assert_eq!(reader.next_piece(second, &mut 0)?, Some(piece));
+    /// # Ok::<(), forebay::record::RecordError>(())
+    /// ```
+    pub fn next_piece(&mut self, input: &[u8], at: &mut usize) -> Result<Option<FoundPiece>, RecordError> {
+        let Some(record_len) = self.open(input, at)? else { return Ok(None) };
+        let offset = self.passed;
+        if !self.spanning.is_empty() {
+            self.passed = self.spanning.len();
+            self.handed_out = true;
+            return Ok(Some(FoundPiece { place: Found::Spanning, offset, record_len }));
+        }
+        let start = *at;
+        let n = self.pass(input, at, record_len);
+        if n == 0 && record_len > 0 {
+            return Ok(self.used_up(input));
+        }
+        Ok(Some(FoundPiece { place: Found::InPlace(start..start + n), offset, record_len }))
+    }
+
+    /// Leaves out what is left of a record of which a piece was handed out; nothing if there is none.
+    pub fn skip_rest(&mut self) {
+        self.skips |= self.passed > 0;
+    }
+
+    /// The length of the open record, which it begins if there is none; `None` says that the input is used up. Skips before
+    /// what is not wanted.
+    fn open(&mut self, input: &[u8], at: &mut usize) -> Result<Option<usize>, RecordError> {
+        if self.handed_out {
+            self.spanning.clear();
+            self.handed_out = false;
+            if self.spanning.capacity() > self.keep {
+                self.spanning = Vec::new();
+            }
+        }
+        if self.skips {
+            self.pass(input, at, u32::from_be_bytes(self.length) as usize);
+        }
+        while self.length_seen < LENGTH_BYTES {
+            let Some(&byte) = input.get(*at) else { return Ok(self.used_up(input)) };
+            if self.length_seen == 0 {
+                self.start = self.position + *at as u64;
+            }
+            self.length[self.length_seen] = byte;
+            self.length_seen += 1;
+            *at += 1;
+        }
+        if self.skips {
+            return Ok(self.used_up(input)); // all of it
+        }
+        let announced = u32::from_be_bytes(self.length);
+        let len = announced as usize;
+        if len > self.max_record {
+            return Err(RecordError::TooLarge { offset: self.start, len: announced, limit: self.max_record });
+        }
+        Ok(Some(len))
+    }
+
+    /// Moves `at` over what `input` has of the open record, which has `len` bytes in all, and gives how many that was.
+    fn pass(&mut self, input: &[u8], at: &mut usize, len: usize) -> usize {
+        let n = (len - self.passed).min(input.len() - *at);
+        *at += n;
+        self.passed += n;
+        if self.passed == len {
+            (self.length_seen, self.passed, self.skips) = (0, 0, false);
+        }
+        n
+    }
+
     /// Room for `n` more bytes of a record of `len`: at least doubled, so that growing costs little, but no further
     /// than the record goes.
     fn make_room(&mut self, n: usize, len: usize) {
@@ -227,7 +317,7 @@ impl SpanningReader {
         }
     }
 
-    fn used_up(&mut self, input: &[u8]) -> Option<Found> {
+    fn used_up<T>(&mut self, input: &[u8]) -> Option<T> {
         self.position += input.len() as u64;
         None
     }
@@ -239,7 +329,7 @@ impl SpanningReader {
     pub fn finish(&self) -> Result<(), RecordError> {
         let missing = match self.length_seen {
             0 => return Ok(()),
-            LENGTH_BYTES => u32::from_be_bytes(self.length) as usize - self.spanning.len(),
+            LENGTH_BYTES => u32::from_be_bytes(self.length) as usize - self.passed.max(self.spanning.len()),
             seen => LENGTH_BYTES - seen,
         };
         Err(RecordError::CutShort { offset: self.position, missing })
@@ -342,6 +432,24 @@ mod tests {
             let error = read_all(&mut SpanningReader::new(8), &[bytes]).unwrap_err();
             assert_eq!(error, RecordError::CutShort { offset: bytes.len() as u64, missing });
         }
+    }
+
+    #[test]
+    fn a_stream_that_ends_behind_a_piece_says_how_much_is_missing() {
+        let mut reader = SpanningReader::new(8);
+        assert_eq!(reader.next(b"\0\0\0\x08ab", &mut 0), Ok(None), "gathered");
+        let gathered = FoundPiece { place: Found::Spanning, offset: 0, record_len: 8 };
+        assert_eq!(reader.next_piece(b"cd", &mut 0), Ok(Some(gathered)), "what is there comes first");
+        assert_eq!(reader.open_record(), (&b"\0\0\0\x08"[..], &b""[..]), "handed out");
+        assert_eq!(reader.finish(), Err(RecordError::CutShort { offset: 6, missing: 6 }));
+        let mut at = 0;
+        let piece = FoundPiece { place: Found::InPlace(0..2), offset: 2, record_len: 8 };
+        assert_eq!(reader.next_piece(b"cd", &mut at), Ok(Some(piece)));
+        assert_eq!(reader.next_piece(b"cd", &mut at), Ok(None));
+        assert_eq!(reader.finish(), Err(RecordError::CutShort { offset: 8, missing: 4 }));
+        reader.skip_rest();
+        assert_eq!(reader.next_piece(b"e", &mut 0), Ok(None), "left out");
+        assert_eq!(reader.finish(), Err(RecordError::CutShort { offset: 9, missing: 3 }));
     }
 
     #[test]
