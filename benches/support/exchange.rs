@@ -54,6 +54,38 @@ pub fn forebay_waiting(records: u64, payload: usize, strategy: WaitStrategy) -> 
     )
 }
 
+/// As [`forebay`], but the reader takes records as they lie in the segments. It reads the first 8 bytes of each, as in the other
+/// rows, and leaves the rest alone.
+pub fn forebay_in_pieces(records: u64, payload: usize) -> Duration {
+    let (mut partitions, mut gates) = in_process(vec![local(16)], 1);
+    let mut writer = RecordWriter::new(partitions.remove(0), Forward);
+    let mut reader = RecordReader::new(gates.remove(0).with_wait_strategy(WaitStrategy::Yield), LONGEST);
+    let mut record = vec![0; payload];
+    timed_pair(
+        || {
+            for n in 0..records {
+                record[..8].copy_from_slice(&n.to_be_bytes());
+                writer.emit(&record[..]).expect("a reader");
+            }
+            writer.close();
+        },
+        move || {
+            let (mut sum, mut bytes, mut head) = (0, 0, [0; 8]);
+            while let Some(piece) = reader.next_piece().expect("a writer") {
+                if let Some(head) = head.get_mut(piece.offset()..) {
+                    let n = head.len().min(piece.bytes().len());
+                    head[..n].copy_from_slice(&piece.bytes()[..n]); // a segment may end within the 8
+                }
+                bytes += piece.bytes().len();
+                if piece.is_last() {
+                    sum += first_number(&head);
+                }
+            }
+            assert_eq!((sum, bytes), (expected(records), records as usize * payload));
+        },
+    )
+}
+
 /// Longest record of any table.
 const LONGEST: usize = 1 << 20;
 
@@ -160,7 +192,21 @@ pub fn boxed(records: u64, payload: usize, scale: u64) -> Duration {
 pub const AHEAD: usize = 8;
 
 /// The limit for records that span blocks: copied into blocks on one core, and out of them into one piece on the other.
+pub fn limit_copied_out(records: u64, payload: usize) -> Duration {
+    let mut whole = vec![0; payload];
+    limit_spanning(records, payload, |block, at| {
+        whole[at..at + block.len()].copy_from_slice(block);
+        (at == 0).then(|| first_number(&whole))
+    })
+}
+
+/// The limit for records that span blocks, if they are read where they lie, and of each the first 8 bytes alone.
 pub fn limit_in_pieces(records: u64, payload: usize) -> Duration {
+    limit_spanning(records, payload, |block, at| (at == 0).then(|| first_number(block)))
+}
+
+/// `read` gets each block and where in the record it belongs, and says what the record's number is where that is in it.
+fn limit_spanning(records: u64, payload: usize, mut read: impl FnMut(&[u8], usize) -> Option<u64> + Send) -> Duration {
     const BLOCKS: usize = 16;
     let blocks: Vec<Mutex<Box<[u8]>>> = (0..BLOCKS).map(|_| Mutex::new(vec![0; SEGMENT].into())).collect();
     let (full, free) = (Ring::new(BLOCKS), Ring::new(BLOCKS));
@@ -178,14 +224,13 @@ pub fn limit_in_pieces(records: u64, payload: usize) -> Duration {
             }
         },
         || {
-            let (mut sum, mut whole) = (0, vec![0; payload]);
+            let mut sum = 0;
             for _ in 0..records {
-                for piece in whole.chunks_mut(SEGMENT) {
+                for at in (0..payload).step_by(SEGMENT) {
                     let block = full.pop();
-                    piece.copy_from_slice(&blocks[block].lock().expect("ours")[..piece.len()]);
+                    sum += read(&blocks[block].lock().expect("ours")[..SEGMENT.min(payload - at)], at).unwrap_or(0);
                     free.push(block);
                 }
-                sum += first_number(&whole);
             }
             assert_eq!(sum, expected(records));
         },
