@@ -4,7 +4,7 @@ use std::{fmt, ptr::NonNull};
 
 use super::{data_type::DataType, exclusive::BufferMut, home, shared::Buffer, table::Header};
 use crate::{
-    memory::{prefetch, stream},
+    memory::{copy, prefetch, stream},
     sync::Ordering,
 };
 
@@ -95,7 +95,7 @@ impl BufferBuilder {
     #[inline]
     pub fn append(&mut self, src: &[u8]) -> usize {
         let n = src.len().min(self.remaining());
-        self.spare(n).copy_from_slice(&src[..n]);
+        copy(self.spare(n), &src[..n]);
         self.advance(n);
         n
     }

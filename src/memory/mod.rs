@@ -35,6 +35,7 @@ mod arena;
 mod arena_error;
 mod bounds;
 mod compare;
+mod copy;
 mod heap;
 mod mapping;
 mod prefetch;
@@ -55,6 +56,7 @@ pub use self::{
     view::SegmentView,
 };
 pub(crate) use self::{
+    copy::{append as append_copy, copy},
     prefetch::prefetch,
     stream::{LINE, fence as stream_fence, stream},
 };

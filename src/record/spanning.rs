@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{LENGTH_BYTES, MAX_RECORD_BYTES};
+use crate::memory::append_copy;
 
 /// Cuts the contents of a channel's buffers into records.
 ///
@@ -208,7 +209,7 @@ impl SpanningReader {
         }
         let n = missing.min(rest.len());
         self.make_room(n, len);
-        self.spanning.extend_from_slice(&rest[..n]);
+        append_copy(&mut self.spanning, &rest[..n]);
         *at += n;
         if n < missing {
             return Ok(self.used_up(input));

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::{DecodeError, DeserializeRecord, SerializeRecord};
+use crate::memory::copy;
 
 macro_rules! text {
     ($($ty:ty)*) => {$(
@@ -14,7 +15,7 @@ macro_rules! text {
 
             #[inline]
             fn serialize_into(&self, dst: &mut [u8]) {
-                dst.copy_from_slice(str::as_bytes(self));
+                copy(dst, str::as_bytes(self));
             }
 
             #[inline]

@@ -1,6 +1,7 @@
 //! Slices, vectors and arrays.
 
 use super::super::{DecodeError, DeserializeRecord, Fields, LENGTH_BYTES, MAX_RECORD_BYTES, SerializeRecord};
+use crate::memory::copy;
 
 impl<T: SerializeRecord> SerializeRecord for [T] {
     #[inline]
@@ -11,7 +12,7 @@ impl<T: SerializeRecord> SerializeRecord for [T] {
     #[inline]
     fn serialize_into(&self, dst: &mut [u8]) {
         match T::slice_as_bytes(self) {
-            Some(bytes) => dst.copy_from_slice(bytes),
+            Some(bytes) => copy(dst, bytes),
             None => _ = self.serialize_field(dst),
         }
     }
@@ -46,7 +47,7 @@ fn items_len<T: SerializeRecord>(items: &[T]) -> usize {
 #[inline]
 fn serialize_items<T: SerializeRecord>(items: &[T], dst: &mut [u8]) -> usize {
     if let Some(bytes) = T::slice_as_bytes(items) {
-        dst[..bytes.len()].copy_from_slice(bytes);
+        copy(&mut dst[..bytes.len()], bytes);
         return bytes.len();
     }
     items.iter().fold(0, |at, item| at + item.serialize_field(&mut dst[at..]))
