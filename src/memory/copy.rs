@@ -1,6 +1,12 @@
-//! Copying many bytes, at one speed wherever they lie.
+//! Copying bytes at one speed, wherever they lie and whenever they were written.
 //!
-//! For long copies the system's `memcpy` uses the processor's own (`rep movsb`), and on some that is 13 times as slow where
+//! **Just written.** A load that reaches over the bytes of a store that is still under way waits until that and all stores
+//! before it are in the cache. `memcpy` loads 16 to 64 bytes at once, and what begins a record (a number, a key, a
+//! timestamp) is often written just before the record is; so each record would wait for what was written of the one
+//! before. Eight bytes loaded by themselves come straight from the store: with 64 bytes in each record, 10 ns for one
+//! in place of 16.
+//!
+//! **Long.** For long copies the system's `memcpy` uses the processor's own (`rep movsb`), and on some that is 13 times as slow where
 //! the target begins a few bytes behind the source, counted within their pages: each load is then taken to depend on the
 //! store before it. Segments begin with a page, and what is copied to and from them begins a few bytes off one, by chance or
 //! by the four bytes of a length; so it is no rare case. Copies that are short enough it makes by plain loads and stores.
@@ -11,6 +17,9 @@
 /// Bytes that are copied by one call: fewer than where any `memcpy` of glibc's begins to use the processor's.
 const PART: usize = 2048 - 64;
 
+/// Bytes at the beginning that are loaded by themselves.
+const HEAD: usize = 8;
+
 /// Copies `src` to `dst`, which are of one length. Wait-free.
 ///
 /// # Panics
@@ -18,10 +27,16 @@ const PART: usize = 2048 - 64;
 #[inline]
 pub(crate) fn copy(dst: &mut [u8], src: &[u8]) {
     assert_eq!(dst.len(), src.len(), "copied as a whole");
-    if src.len() <= PART {
-        dst.copy_from_slice(src);
-    } else {
+    if src.len() < HEAD {
+        return dst.copy_from_slice(src);
+    }
+    let (dst_head, dst) = dst.split_at_mut(HEAD);
+    let (src_head, src) = src.split_at(HEAD);
+    dst_head.copy_from_slice(src_head);
+    if src.len() > PART {
         copy_long(dst, src);
+    } else if !src.is_empty() {
+        dst.copy_from_slice(src);
     }
 }
 
@@ -43,7 +58,7 @@ mod tests {
     #[test]
     fn however_long_all_is_copied_and_nothing_else() {
         let src: Vec<u8> = (0..3 * PART).map(|n| (n % 251) as u8 | 1).collect();
-        for len in [0, 1, PART - 1, PART, PART + 1, 2 * PART, 3 * PART - 9] {
+        for len in [0, 1, HEAD - 1, HEAD, HEAD + 1, PART, PART + HEAD, PART + HEAD + 1, 2 * PART, 3 * PART - 9] {
             let mut dst = vec![0; 3 * PART];
             copy(&mut dst[4..4 + len], &src[..len]);
             assert_eq!(dst[4..4 + len], src[..len]);
