@@ -62,6 +62,16 @@ impl BufferBuilder {
         Self { header, data, written: 0, capacity }
     }
 
+    /// A builder, and a consumer of everything. As [`new`](Self::new) and [`create_consumer`](Self::create_consumer), but
+    /// counts by a store, which nobody waits for, where the line with the count is in another core's cache.
+    pub(super) fn with_consumer(buffer: BufferMut) -> (Self, BufferConsumer) {
+        let this = Self::new(buffer);
+        // Relaxed: nobody else has a handle; how the consumer gets to another thread publishes it.
+        this.header().refs.store(2, Ordering::Relaxed);
+        let consumer = BufferConsumer { header: this.header, data: this.data, read: 0 };
+        (this, consumer)
+    }
+
     fn header(&self) -> &Header {
         // SAFETY: H1, we are counted.
         unsafe { self.header.as_ref() }

@@ -6,7 +6,13 @@ use std::{
     ptr::NonNull,
 };
 
-use super::{builder::BufferBuilder, data_type::DataType, home, shared::Buffer, table::Header};
+use super::{
+    builder::{BufferBuilder, BufferConsumer},
+    data_type::DataType,
+    home,
+    shared::Buffer,
+    table::Header,
+};
 use crate::memory::MemorySegment;
 
 /// One segment, lent to you alone: all its bytes, to read and to write.
@@ -101,6 +107,11 @@ impl BufferMut {
     #[must_use]
     pub fn into_builder(self) -> BufferBuilder {
         BufferBuilder::new(self)
+    }
+
+    /// As [`into_builder`](Self::into_builder), with the first consumer. Wait-free: two plain stores.
+    pub(crate) fn into_builder_and_consumer(self) -> (BufferBuilder, BufferConsumer) {
+        BufferBuilder::with_consumer(self)
     }
 }
 

@@ -52,8 +52,8 @@ impl ResultSubpartition {
     /// Opens a segment.
     pub(super) fn open(&mut self, buffer: BufferMut) {
         debug_assert!(self.open.is_none());
-        let mut builder = buffer.into_builder();
-        self.add(builder.create_consumer());
+        let (builder, consumer) = buffer.into_builder_and_consumer();
+        self.add(consumer);
         self.told = 0;
         self.open = Some(builder);
         if self.staging == Staging::Now {
