@@ -21,16 +21,19 @@ const FULL: usize = 8 * LINE;
 const BYTES: usize = FULL + 1088;
 
 /// Memory for records on their way. Kept from one segment to the next.
-#[repr(align(64))]
 pub(crate) struct Stage {
-    bytes: [u8; BYTES + LINE],
-    /// Bytes in it, which come behind those that the builder has. Always less than [`FULL`] between calls.
-    staged: usize,
+    bytes: Box<Lines>,
+    /// Bytes in it, which come behind those that the builder has. Always less than [`FULL`] between calls. Not beside them: a
+    /// writer that goes round many channels would touch one line more for each record.
+    staged: u32,
 }
 
+#[repr(align(64))]
+struct Lines([u8; BYTES + LINE]);
+
 impl Stage {
-    pub(crate) fn new() -> Box<Self> {
-        Box::new(Self { bytes: [0; BYTES + LINE], staged: 0 })
+    pub(crate) fn new() -> Self {
+        Self { bytes: Box::new(Lines([0; BYTES + LINE])), staged: 0 }
     }
 }
 
@@ -60,13 +63,14 @@ impl<'a> StagedBuilder<'a> {
     #[allow(clippy::inline_always, reason = "as `BufferBuilder::commit_with`")]
     pub(crate) fn write(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
         if let Some(stage) = &mut self.stage {
-            if len >= self.builder.remaining() - stage.staged {
+            let staged = stage.staged as usize;
+            if len >= self.builder.remaining() - staged {
                 return false;
             }
-            let end = stage.staged + len;
-            if let Some(bytes) = stage.bytes[..BYTES].get_mut(stage.staged..end) {
+            let end = staged + len;
+            if let Some(bytes) = stage.bytes.0[..BYTES].get_mut(staged..end) {
                 write(bytes);
-                stage.staged = end;
+                stage.staged = end as u32;
                 if end >= FULL {
                     stage.move_lines(self.builder);
                 }
@@ -99,7 +103,7 @@ impl<'a> StagedBuilder<'a> {
     }
 
     fn staged(&self) -> usize {
-        self.stage.as_ref().map_or(0, |stage| stage.staged)
+        self.stage.as_ref().map_or(0, |stage| stage.staged as usize)
     }
 
     /// Bytes written so far, shown or not.
@@ -118,15 +122,15 @@ impl Stage {
     #[inline(never)]
     fn move_lines(&mut self, builder: &mut BufferBuilder) {
         let written = builder.written();
-        let whole = (written + self.staged) / LINE * LINE - written;
-        builder.append_past_cache(&self.bytes[..whole]);
-        self.bytes.copy_within(whole..whole + LINE, 0); // less than a line, but a line is copied faster
-        self.staged -= whole;
+        let whole = (written + self.staged as usize) / LINE * LINE - written;
+        builder.append_past_cache(&self.bytes.0[..whole]);
+        self.bytes.0.copy_within(whole..whole + LINE, 0); // less than a line, but a line is copied faster
+        self.staged -= whole as u32;
     }
 
     /// Moves everything to the segment; what follows may be committed.
     fn move_all(&mut self, builder: &mut BufferBuilder) {
-        builder.append_past_cache(&self.bytes[..self.staged]);
+        builder.append_past_cache(&self.bytes.0[..self.staged as usize]);
         self.staged = 0;
         stream_fence();
     }

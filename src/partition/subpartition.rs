@@ -10,16 +10,17 @@ use crate::{
 /// # Source
 /// Flink's `PipelinedSubpartition`.
 #[derive(Debug)]
+#[repr(C)] // what a record needs comes first, and together
 pub(super) struct ResultSubpartition {
-    sender: Sender,
     /// The segment being filled.
     open: Option<BufferBuilder>,
+    /// Kept from one segment to the next; empty while not [`Staging::Now`].
+    stage: Option<Stage>,
+    staging: Staging,
+    released: bool,
     /// Bytes of the open segment that the reader was told of.
     told: u32,
-    released: bool,
-    staging: Staging,
-    /// Kept from one segment to the next; empty while not [`Staging::Now`].
-    stage: Option<Box<Stage>>,
+    sender: Sender,
 }
 
 /// When records are put together aside before they go to the segment: not before a segment was filled without a flush, so
@@ -64,7 +65,7 @@ impl ResultSubpartition {
     /// Writes to the open segment, if there is one.
     #[inline]
     pub(super) fn builder(&mut self) -> Option<StagedBuilder<'_>> {
-        let stage = if self.staging == Staging::Now { self.stage.as_deref_mut() } else { None };
+        let stage = if self.staging == Staging::Now { self.stage.as_mut() } else { None };
         self.open.as_mut().map(|builder| StagedBuilder::new(builder, stage))
     }
 
