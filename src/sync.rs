@@ -10,7 +10,7 @@ pub(crate) use loom::{
     cell::UnsafeCell,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
+        atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
     },
     thread::yield_now,
 };
@@ -34,14 +34,15 @@ mod real {
     pub(crate) use std::{
         sync::{
             Mutex, MutexGuard,
-            atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
+            atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
         },
         thread::yield_now,
     };
 
     #[cfg(forebay_stall)]
     pub(crate) use super::stepped::{
-        AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence, yield_now,
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering,
+        fence, yield_now,
     };
 
     /// std's cell with loom's closure interface: no pointer outlives the access that loom checks.

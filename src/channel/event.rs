@@ -79,6 +79,16 @@ impl Event {
         Self::Failed(Arc::new(Abandoned))
     }
 
+    /// About how much memory it holds, in kibibytes begun: 1 at least.
+    pub(crate) fn weight(&self) -> u16 {
+        let bytes = match self {
+            Self::CheckpointBarrier(barrier) => barrier.location.as_ref().map_or(0, |location| location.len()),
+            Self::Custom { bytes, .. } => bytes.len(),
+            _ => 0, // an announcement shares what it announces
+        };
+        bytes.div_ceil(1024).clamp(1, u16::MAX.into()) as u16
+    }
+
     /// Whether nothing can follow it in its channel.
     #[must_use]
     pub fn is_end(&self) -> bool {

@@ -61,7 +61,7 @@ use std::collections::VecDeque;
 use crate::{
     buffer::{Buffer, BufferConsumer},
     lockfree::spsc::{Consumer, queue},
-    sync::{Arc, AtomicBool, AtomicU8, AtomicU32, Mutex, MutexGuard, Ordering},
+    sync::{Arc, AtomicBool, AtomicU8, AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering},
 };
 
 // Not from the door: set before the first C2 and read after a C1 that found QUEUED off, or under the lock of `rare`, so
@@ -109,6 +109,9 @@ pub(crate) struct Shared {
     added: AtomicU32,
     /// Buffers ever taken out of it, wrapping. Written by the reader.
     taken: AtomicU32,
+    /// The weight of all events ever taken, of the queue and of the lane, wrapping: small, for the same reason. Written by
+    /// the reader.
+    events_taken: AtomicU16,
     /// The writer has a segment open, so there may be something to flush. Written by the writer; a hint for the timer.
     open: AtomicBool,
     /// Whom to tell, and as whom: the index is set before the signal.
@@ -158,6 +161,13 @@ impl Shared {
     /// Counts a buffer as taken. The reader only.
     fn count_taken(&self) {
         self.taken.store(self.taken().wrapping_add(1), Ordering::Relaxed); // nobody else writes; a number by itself
+    }
+
+    /// Counts an event as taken. The reader only.
+    fn count_event(&self, event: &Event) {
+        // Relaxed, both: nobody else writes; a number by itself.
+        let taken = self.events_taken.load(Ordering::Relaxed).wrapping_add(event.weight());
+        self.events_taken.store(taken, Ordering::Relaxed);
     }
 
     /// Whom to tell, and as whom. Wait-free.
@@ -226,6 +236,7 @@ fn with_state(state: u8) -> (Sender, Receiver) {
         state: AtomicU8::new(state),
         added: AtomicU32::new(0),
         taken: AtomicU32::new(0),
+        events_taken: AtomicU16::new(0),
         open: AtomicBool::new(false),
         signal: OnceLock::new(),
         index: Index::new(0),

@@ -91,7 +91,10 @@ impl Receiver {
                 return if open { consumer.build().map(Item::Buffer) } else { None };
             }
             let buffer = match queue.pop()? {
-                Entry::Event(event) => return Some(Item::Event(event)),
+                Entry::Event(event) => {
+                    self.shared.count_event(&event);
+                    return Some(Item::Event(event));
+                }
                 Entry::Data(consumer) => consumer.into_last().expect("finished"),
                 Entry::Whole(buffer) => buffer,
             };
@@ -107,6 +110,7 @@ impl Receiver {
     /// sending one; for a channel that announced one.
     pub(crate) fn poll_priority(&mut self) -> Option<(SharedEvent, Vec<Buffer>)> {
         let (event, before, ticket) = self.shared.rare().as_mut()?.lane.pop_front()?;
+        self.shared.count_event(&event);
         let mut left = before.wrapping_sub(self.shared.taken()) as i32; // none, if the reader is beyond that place already
         let mut overtaken = Vec::new();
         if let Some(queue) = &mut self.queue {

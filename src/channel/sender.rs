@@ -115,6 +115,12 @@ impl Sender {
         self.shared.queued()
     }
 
+    /// The [weight](crate::channel::Event::weight) of all events that the reader has ever taken, priority events too,
+    /// wrapping. A snapshot. Wait-free.
+    pub(crate) fn events_taken(&self) -> u16 {
+        self.shared.events_taken.load(Ordering::Relaxed) // the reader alone writes; a number by itself
+    }
+
     /// As [`queued`](Self::queued), the one that is being filled not counted.
     pub(crate) fn backlog(&self) -> u32 {
         self.shared.backlog()

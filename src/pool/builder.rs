@@ -56,6 +56,9 @@ impl LocalBufferPoolBuilder {
 
     /// Segments that may be lent out at once, those above `required` as long as there is a surplus. Unlimited unless
     /// told otherwise.
+    ///
+    /// Set it where segments may lie for long: a writer whose reader stands still fills all that it may borrow, and none
+    /// of it comes back before the reader goes on.
     pub fn maximum(mut self, segments: u32) -> Self {
         self.settings.maximum = segments;
         self

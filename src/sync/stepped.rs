@@ -269,6 +269,7 @@ macro_rules! fetch {
 atomic!(AtomicBool, bool);
 atomic!(AtomicI64, i64);
 atomic!(AtomicU8, u8);
+atomic!(AtomicU16, u16);
 atomic!(AtomicU32, u32);
 atomic!(AtomicU64, u64);
 fetch!(AtomicI64, i64, fetch_add fetch_sub);

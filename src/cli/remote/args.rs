@@ -156,11 +156,19 @@ impl Fetch {
 
 /// A host and a port, as in `host1:6121` or `[::1]:6121`.
 pub(crate) fn is_host_and_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        !host.is_empty() && (bracketed || !host.contains(':')) && port.parse::<u16>().is_ok()
+    })
+}
+
+/// `host` as it stands before a port: an IPv6 address in brackets.
+pub(crate) fn before_a_port(host: &str) -> String {
+    if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() }
 }
 
 fn listen(text: &str) -> Result<String, String> {
-    let expected = "expected an address or a host, and a port, as 0.0.0.0:6121";
+    let expected = "expected an address or a host, and a port, as 0.0.0.0:6121 or [::]:6121";
     is_host_and_port(text).then(|| text.to_owned()).ok_or_else(|| expected.to_owned())
 }
 
@@ -176,6 +184,18 @@ fn range(text: &str) -> Result<(u32, u32), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv6_address_stands_in_brackets_before_its_port() {
+        for right in ["host1:6121", "10.0.0.1:0", "[::1]:6121", "[2001:db8::1]:6121"] {
+            assert!(is_host_and_port(right), "{right}");
+        }
+        for wrong in ["host1", ":6121", "::1", "::1:6121", "2001:db8::1", "[::1]", "host1:", "host1:65536"] {
+            assert!(!is_host_and_port(wrong), "{wrong}");
+        }
+        assert_eq!((before_a_port("::1").as_str(), before_a_port("host1").as_str()), ("[::1]", "host1"));
+        assert_eq!(before_a_port("[::1]"), "[::1]");
+    }
 
     #[test]
     fn a_range_is_one_number_or_two_in_order() {

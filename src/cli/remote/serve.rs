@@ -15,7 +15,7 @@ use forebay::transport::tcp::{ServedPartition, Server, ServerLimits};
 use forebay::wire::ResultPartitionId;
 use serde_json::json;
 
-use super::args::{Serve, is_host_and_port};
+use super::args::{Serve, before_a_port, is_host_and_port};
 use super::framing::Framing;
 use super::ticket::Ticket;
 use crate::cli::args::Transport;
@@ -145,7 +145,7 @@ fn address(args: &Serve, server: &Server) -> String {
     match &args.advertise {
         None => at.to_string(),
         Some(host) if is_host_and_port(host) => host.clone(),
-        Some(host) => format!("{host}:{}", at.port()),
+        Some(host) => format!("{}:{}", before_a_port(host), at.port()),
     }
 }
 

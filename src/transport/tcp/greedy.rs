@@ -17,6 +17,7 @@ use super::{
         self, GateOptions, RemotePartition,
         connection::{Command, Connection as ClientConnection},
     },
+    events,
     limits::ServerLimits,
     link::Link,
     server::{
@@ -26,9 +27,14 @@ use super::{
     },
 };
 use crate::{
-    gate::InputGate,
+    buffer::DataType,
+    channel::Event,
+    gate::{BufferOrEvent, InputGate},
     pool::NetworkBufferPool,
-    wire::{ErrorResponse, InputChannelId, Message, PartitionRequest, ResultPartitionId, ResultSubpartitionIndexSet},
+    wire::{
+        BufferResponse, ErrorResponse, InputChannelId, Message, PartitionRequest, ResultPartitionId,
+        ResultSubpartitionIndexSet,
+    },
 };
 
 /// What the other side has sent and taken.
@@ -270,4 +276,41 @@ fn answers_to_what_was_never_asked_for_do_not_pile_up() {
     reading.poll();
     assert_eq!(reading.peer.unread(), 0);
     assert!(reading.connection.session.out().len() < 128 << 10, "{} bytes", reading.connection.session.out().len());
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "thousands of events; the same code as with fewer")]
+fn events_do_not_pile_up_before_a_reader_that_takes_none() {
+    let event = Event::Custom { data_type: DataType::EVENT_BUFFER, bytes: vec![0x5A; 1000].into() };
+    let (data_type, content) = events::encode(&event).unwrap();
+    let mut reading = Reading::new();
+    let (mut gate, receiver) = reading.open();
+    let limit = u32::from(client::arrivals::MOST_EVENTS);
+    let send = |reading: &mut Reading, numbers: std::ops::RangeInclusive<u32>| {
+        for sequence_number in numbers {
+            let header = BufferResponse {
+                receiver,
+                subpartition: Some(0),
+                partials: 0,
+                sequence_number,
+                backlog: 0,
+                data_type,
+                compressed: false,
+                size: content.len() as u32,
+            };
+            reading.peer.send_bytes(&header.encode().unwrap());
+            reading.peer.send_bytes(&content);
+        }
+        reading.poll();
+    };
+    send(&mut reading, 0..=limit - 1);
+    assert!(matches!(gate.try_next().unwrap(), Some((_, BufferOrEvent::Event(_)))));
+    send(&mut reading, limit..=limit); // what was taken makes room
+    send(&mut reading, limit + 1..=limit + 1);
+    for _ in 0..limit {
+        assert!(gate.try_next().unwrap().is_some(), "what came before is read");
+    }
+    let error = gate.try_next().unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("events of 4096 KiB wait"), "{cause}");
 }

@@ -90,11 +90,22 @@ impl Arrivals for State {
     }
 }
 
+/// What events may hold that wait for the reader of one channel, in kibibytes begun. They need no credit, so nothing else
+/// bounds what a peer can make this side keep. Of a producer that means well there is a handful: barriers, and the ends.
+pub(crate) const MOST_EVENTS: u16 = 4096;
+
 impl State {
     /// Hands a piece to its gate, behind those that wait for being unpacked.
     fn piece(&mut self, index: u32, piece: Piece) {
         let generation = self.channels.generation(index);
         let Some(channel) = self.channels.get(index) else { return };
+        if let Piece::Event(_, event) = &piece {
+            let events = channel.events.wrapping_add(event.weight());
+            if events.wrapping_sub(channel.sender.events_taken()) > MOST_EVENTS {
+                return self.fail(index, Failure::TooManyEvents { limit: MOST_EVENTS });
+            }
+            channel.events = events;
+        }
         let unpack = self.gates[channel.gate as usize].as_mut().and_then(|gate| gate.unpack.as_mut());
         match (unpack, piece) {
             (Some(unpack), piece) => unpack.waiting.push_back((index, generation, piece)),
@@ -157,6 +168,9 @@ impl State {
             }
         }
         if !self.is_the_last(index, &event) {
+            if let Some(channel) = self.channels.get(index) {
+                channel.events = channel.events.wrapping_sub(event.weight()); // it does not come to the reader
+            }
             return;
         }
         if matches!(event, Event::EndOfPartition) {

@@ -7,7 +7,7 @@
 //!     └── requests, credit ◀── Segments ◀── a segment comes home ◀── dropped ◀──────────────────┘
 //! ```
 
-mod arrivals;
+pub(super) mod arrivals;
 pub(super) mod connection;
 mod credit;
 mod error;

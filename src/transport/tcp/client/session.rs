@@ -95,6 +95,8 @@ pub(crate) struct Channel {
     pub(crate) blocked: bool,
     /// Which channel of those that its gate has on this connection.
     nth: u32,
+    /// The weight of all events that have come for its reader, wrapping.
+    pub(crate) events: u16,
 }
 
 /// Whether the peer was asked for a channel.
@@ -326,6 +328,7 @@ impl State {
                 asked: Asked::NotYet,
                 blocked: false,
                 nth,
+                events: 0,
             };
             let index = self.free.pop().unwrap_or_else(|| {
                 self.channels.0.push(Slot { generation: 0, channel: None });

@@ -27,7 +27,7 @@ pub(crate) enum Refusal {
     NoSuchSubpartition { index: u32, subpartitions: usize },
     #[error("subpartition {index} is being consumed already")]
     SubpartitionTaken { index: u32 },
-    #[error("more than {limit} task events wait for the producer")]
+    #[error("task events of {limit} KiB wait for the producer, and another came")]
     TooManyEvents { limit: usize },
     #[error("an event has no form on the wire: {0}")]
     Encode(EncodeError),

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_types, reason = "the control plane: one lock, held for a look into a map")]
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::error::Refusal;
 use crate::{
     channel::Receiver,
-    wire::{PartitionRequest, ResultPartitionId},
+    wire::{InputChannelId, PartitionRequest, ResultPartitionId},
 };
 
 /// What reaches a connection from the side.
@@ -55,7 +55,31 @@ enum Known {
         receivers: Vec<Option<Receiver>>,
         state: Arc<PartitionState>,
     },
-    Awaited(Vec<(PartitionRequest, Waiter)>),
+    Awaited(Awaiting),
+}
+
+/// Requests for a partition that is not there yet: the first for a subpartition gets it.
+#[derive(Debug, Default)]
+struct Awaiting {
+    /// By when they came.
+    requests: BTreeMap<u64, (PartitionRequest, Waiter)>,
+    /// Which of them a connection's receiver made.
+    places: HashMap<(u64, InputChannelId), u64>,
+    next: u64,
+}
+
+impl Awaiting {
+    fn add(&mut self, request: PartitionRequest, waiter: Waiter) {
+        self.places.insert((waiter.connection, request.receiver), self.next);
+        self.requests.insert(self.next, (request, waiter));
+        self.next += 1;
+    }
+
+    fn forget(&mut self, request: &PartitionRequest, waiter: &Waiter) {
+        if let Some(place) = self.places.remove(&(waiter.connection, request.receiver)) {
+            self.requests.remove(&place);
+        }
+    }
 }
 
 /// A partition with this id is served already, or was and has not been removed: choose another id.
@@ -83,8 +107,8 @@ impl Registry {
         }
         let state = Arc::new(PartitionState::new(id, receivers.len()));
         let mut receivers: Vec<_> = receivers.into_iter().map(Some).collect();
-        if let Some(Known::Awaited(waiters)) = partitions.remove(&id) {
-            for (request, waiter) in waiters {
+        if let Some(Known::Awaited(awaiting)) = partitions.remove(&id) {
+            for (request, waiter) in awaiting.requests.into_values() {
                 let delivery = match take(&mut receivers, &request, &state) {
                     Ok(receiver) => Delivery::Partition(request, receiver, state.clone()),
                     Err(refusal) => Delivery::Refusal(request, refusal),
@@ -107,14 +131,14 @@ impl Registry {
     /// Takes the subpartition that is asked for, or leaves word where it is awaited.
     pub(crate) fn request(&self, request: &PartitionRequest, waiter: &Waiter) -> Request {
         let mut partitions = self.lock();
-        let known = partitions.entry(request.partition).or_insert_with(|| Known::Awaited(Vec::new()));
+        let known = partitions.entry(request.partition).or_insert_with(|| Known::Awaited(Awaiting::default()));
         match known {
             Known::Here { receivers, state } => match take(receivers, request, state) {
                 Ok(receiver) => Request::Here(receiver, state.clone()),
                 Err(refusal) => Request::Refused(refusal),
             },
-            Known::Awaited(waiters) => {
-                waiters.push((*request, waiter.clone()));
+            Known::Awaited(awaiting) => {
+                awaiting.add(*request, waiter.clone());
                 Request::Later
             }
         }
@@ -123,9 +147,9 @@ impl Registry {
     /// A request need not be delivered any more.
     pub(crate) fn forget(&self, request: &PartitionRequest, waiter: &Waiter) {
         let mut partitions = self.lock();
-        if let Some(Known::Awaited(waiters)) = partitions.get_mut(&request.partition) {
-            waiters.retain(|(other, at)| other.receiver != request.receiver || at.connection != waiter.connection);
-            if waiters.is_empty() {
+        if let Some(Known::Awaited(awaiting)) = partitions.get_mut(&request.partition) {
+            awaiting.forget(request, waiter);
+            if awaiting.requests.is_empty() {
                 partitions.remove(&request.partition);
             }
         }
@@ -174,17 +198,43 @@ pub(crate) struct PartitionState {
 
 #[derive(Debug, Default)]
 struct Said {
+    /// Of each subpartition, what is true of it: `ACKNOWLEDGED`, `RELEASED`.
+    subpartitions: Vec<u8>,
+    /// Subpartitions that are released.
     released: usize,
-    acknowledged: Vec<bool>,
+    /// Subpartitions that are acknowledged or released, or both.
+    settled: usize,
+    /// Task events, each with its subpartition.
     events: VecDeque<(u32, Vec<u8>)>,
+    /// What they hold, each in kibibytes begun.
+    weight: usize,
 }
 
-/// Task events that may wait for their producer.
+/// The consumer has handled all records.
+const ACKNOWLEDGED: u8 = 1;
+/// The consumer is done, or gone.
+const RELEASED: u8 = 2;
+
+impl Said {
+    /// Notes something about a subpartition, once.
+    fn note(&mut self, subpartition: u32, what: u8) {
+        let Some(said) = self.subpartitions.get_mut(subpartition as usize) else { return };
+        let before = std::mem::replace(said, *said | what);
+        self.settled += usize::from(before == 0);
+        self.released += usize::from((before ^ *said) & RELEASED != 0);
+    }
+}
+
+/// What task events may hold that wait for their producer, in kibibytes begun.
 const MOST_EVENTS: usize = 1024;
+
+fn weight(event: &[u8]) -> usize {
+    event.len().div_ceil(1024).max(1)
+}
 
 impl PartitionState {
     fn new(id: ResultPartitionId, subpartitions: usize) -> Self {
-        let said = Said { acknowledged: vec![false; subpartitions], ..Said::default() };
+        let said = Said { subpartitions: vec![0; subpartitions], ..Said::default() };
         Self { id, subpartitions, said: Mutex::new(said), changed: Condvar::new() }
     }
 
@@ -197,24 +247,23 @@ impl PartitionState {
     }
 
     /// The consumer of a subpartition is done with it, or gone.
-    pub(crate) fn released(&self, _subpartition: u32) {
-        self.lock().released += 1;
+    pub(crate) fn released(&self, subpartition: u32) {
+        self.lock().note(subpartition, RELEASED);
         self.changed.notify_all();
     }
 
     /// The consumer of a subpartition has handled all its records.
     pub(crate) fn acknowledge(&self, subpartition: u32) {
-        if let Some(acknowledged) = self.lock().acknowledged.get_mut(subpartition as usize) {
-            *acknowledged = true;
-        }
+        self.lock().note(subpartition, ACKNOWLEDGED);
         self.changed.notify_all();
     }
 
     pub(crate) fn task_event(&self, subpartition: u32, event: Vec<u8>) -> Result<(), Refusal> {
         let mut said = self.lock();
-        if said.events.len() >= MOST_EVENTS {
+        if said.weight + weight(&event) > MOST_EVENTS {
             return Err(Refusal::TooManyEvents { limit: MOST_EVENTS });
         }
+        said.weight += weight(&event);
         said.events.push_back((subpartition, event));
         drop(said);
         self.changed.notify_all();
@@ -223,7 +272,10 @@ impl PartitionState {
 
     /// The oldest task event that was not taken yet.
     pub(crate) fn take_event(&self) -> Option<(u32, Vec<u8>)> {
-        self.lock().events.pop_front()
+        let mut said = self.lock();
+        let taken = said.events.pop_front();
+        said.weight -= taken.as_ref().map_or(0, |(_, event)| weight(event));
+        taken
     }
 
     /// Waits until every consumer is done or gone; `false` if `deadline` came first.
@@ -233,10 +285,7 @@ impl PartitionState {
 
     /// Waits until every consumer has handled all records, or is gone; `false` if `deadline` came first.
     pub(crate) fn wait_acknowledged(&self, deadline: Option<Instant>) -> bool {
-        self.wait(deadline, |said| {
-            said.acknowledged.iter().filter(|&&acknowledged| acknowledged).count() + said.released >= self.subpartitions
-                || said.acknowledged.iter().all(|&acknowledged| acknowledged)
-        })
+        self.wait(deadline, |said| said.settled >= self.subpartitions)
     }
 
     fn wait(&self, deadline: Option<Instant>, done: impl Fn(&Said) -> bool) -> bool {
@@ -253,5 +302,57 @@ impl PartitionState {
             said = self.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(subpartitions: usize) -> PartitionState {
+        PartitionState::new(ResultPartitionId::from_bytes([1; 60]), subpartitions)
+    }
+
+    fn acknowledged(state: &PartitionState) -> bool {
+        state.wait_acknowledged(Some(Instant::now()))
+    }
+
+    fn released(state: &PartitionState) -> bool {
+        state.wait_released(Some(Instant::now()))
+    }
+
+    #[test]
+    fn one_consumer_that_acknowledges_and_goes_does_not_speak_for_another() {
+        let state = state(2);
+        state.acknowledge(0);
+        state.released(0);
+        assert!(!acknowledged(&state), "nobody has heard of the other");
+        assert!(!released(&state));
+        state.acknowledge(1);
+        assert!(acknowledged(&state));
+        assert!(!released(&state), "the other has only acknowledged");
+        state.released(1);
+        assert!(released(&state));
+    }
+
+    #[test]
+    fn what_is_said_twice_or_of_no_subpartition_counts_once_or_not_at_all() {
+        let state = state(2);
+        (0..2).for_each(|_| state.acknowledge(0));
+        (0..2).for_each(|_| state.released(0));
+        state.acknowledge(2);
+        state.released(u32::MAX);
+        assert!(!acknowledged(&state) && !released(&state));
+    }
+
+    #[test]
+    fn task_events_are_bounded_by_what_they_hold() {
+        let state = state(1);
+        let large = vec![0; 100 << 10];
+        let taken = (0..=MOST_EVENTS).take_while(|_| state.task_event(0, large.clone()).is_ok()).count();
+        assert_eq!(taken, MOST_EVENTS / 101);
+        assert!(matches!(state.task_event(0, large.clone()), Err(Refusal::TooManyEvents { limit: MOST_EVENTS })));
+        assert_eq!(state.take_event(), Some((0, large.clone())));
+        assert!(state.task_event(0, large).is_ok(), "what was taken makes room");
     }
 }
