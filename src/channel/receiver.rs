@@ -82,8 +82,10 @@ impl Receiver {
         let queue = self.queue.as_mut()?;
         loop {
             let front = queue.front()?;
-            if let Entry::Data(consumer) = front {
-                consumer.prefetch(); // beside the length, rather than after it
+            if open && let Entry::Data(consumer) = front {
+                // Beside the length, rather than after it. Not where only what is whole is wanted: the line would be taken from
+                // who is filling the segment, and of a whole one perhaps nobody reads the beginning.
+                consumer.prefetch();
             }
             if let Entry::Data(consumer) = front
                 && !consumer.is_finished()
