@@ -89,6 +89,16 @@ impl<'a> StagedBuilder<'a> {
         n
     }
 
+    /// As [`append`](Self::append), past the cache.
+    pub(crate) fn append_past_cache(&mut self, src: &[u8]) -> usize {
+        self.move_all();
+        let n = src.len().min(self.builder.remaining());
+        self.builder.append_past_cache(&src[..n]);
+        stream_fence();
+        self.builder.commit();
+        n
+    }
+
     /// Commits all that was written. Nothing is in the stage then. Wait-free.
     pub(crate) fn show(&mut self) {
         self.move_all();

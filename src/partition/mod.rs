@@ -21,6 +21,7 @@ mod emit;
 mod flush;
 mod hash_code;
 mod key_group;
+mod long;
 mod pieces;
 mod record_writer;
 mod result_partition;

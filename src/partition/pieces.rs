@@ -181,8 +181,11 @@ impl ResultPartition {
     ) -> Poll<Result<(), WriteError>> {
         while *at < bytes.len() {
             let mut builder = ready!(self.open(to, wait))?;
-            *at += builder.append(&bytes[*at..]);
-            if builder.remaining() == 0 {
+            *at += match to {
+                Some(to) => self.subpartitions[to].append(&bytes[*at..]),
+                None => builder.append(&bytes[*at..]),
+            };
+            if self.remaining(to) == Some(0) {
                 self.finish(to);
                 self.check_reader(to)?;
             }
