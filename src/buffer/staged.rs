@@ -21,19 +21,18 @@ const FULL: usize = 8 * LINE;
 const BYTES: usize = FULL + 1088;
 
 /// Memory for records on their way. Kept from one segment to the next.
+#[repr(C, align(64))]
 pub(crate) struct Stage {
-    bytes: Box<Lines>,
-    /// Bytes in it, which come behind those that the builder has. Always less than [`FULL`] between calls. Not beside them: a
-    /// writer that goes round many channels would touch one line more for each record.
+    /// Bytes in it, which come behind those that the builder has. Always less than [`FULL`] between calls.
     staged: u32,
+    bytes: Lines,
 }
 
-#[repr(align(64))]
 struct Lines([u8; BYTES + LINE]);
 
 impl Stage {
-    pub(crate) fn new() -> Self {
-        Self { bytes: Box::new(Lines([0; BYTES + LINE])), staged: 0 }
+    pub(crate) fn new() -> Box<Self> {
+        Box::new(Self { staged: 0, bytes: Lines([0; BYTES + LINE]) })
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) struct ResultSubpartition {
     /// The segment being filled.
     open: Option<BufferBuilder>,
     /// Kept from one segment to the next; empty while not [`Staging::Now`].
-    stage: Option<Stage>,
+    stage: Option<Box<Stage>>,
     staging: Staging,
     released: bool,
     long: LongPieces,
@@ -67,14 +67,14 @@ impl ResultSubpartition {
     /// Writes to the open segment, if there is one.
     #[inline]
     pub(super) fn builder(&mut self) -> Option<StagedBuilder<'_>> {
-        let stage = if self.staging == Staging::Now { self.stage.as_mut() } else { None };
+        let stage = if self.staging == Staging::Now { self.stage.as_deref_mut() } else { None };
         self.open.as_mut().map(|builder| StagedBuilder::new(builder, stage))
     }
 
     /// Copies as much of `src` as fits to the open segment, commits it with all before it, and returns how many bytes that
     /// was; none if no segment is open. Wait-free.
     pub(super) fn append(&mut self, src: &[u8]) -> usize {
-        let stage = if self.staging == Staging::Now { self.stage.as_mut() } else { None };
+        let stage = if self.staging == Staging::Now { self.stage.as_deref_mut() } else { None };
         let Some(open) = &mut self.open else { return 0 };
         self.long.append(&mut StagedBuilder::new(open, stage), src)
     }
