@@ -21,18 +21,19 @@ const FULL: usize = 8 * LINE;
 const BYTES: usize = FULL + 1088;
 
 /// Memory for records on their way. Kept from one segment to the next.
-#[repr(C, align(64))]
-pub(crate) struct Stage {
-    /// Bytes in it, which come behind those that the builder has. Always less than [`FULL`] between calls.
-    staged: u32,
-    bytes: Lines,
-}
+#[repr(align(64))]
+pub(crate) struct Stage([u8; BYTES + LINE]);
 
-struct Lines([u8; BYTES + LINE]);
+/// Bytes in a [`Stage`], which come behind those that the builder has. Always less than [`FULL`] between calls. Not beside
+/// them, but where the builder is: a writer that goes round many channels would touch one line more for each record.
+#[derive(Debug, Default)]
+pub(crate) struct Count(u16);
+
+const _: () = assert!(BYTES <= u16::MAX as usize);
 
 impl Stage {
     pub(crate) fn new() -> Box<Self> {
-        Box::new(Self { staged: 0, bytes: Lines([0; BYTES + LINE]) })
+        Box::new(Self([0; BYTES + LINE]))
     }
 }
 
@@ -46,14 +47,21 @@ impl std::fmt::Debug for Stage {
 #[derive(Debug)]
 pub(crate) struct StagedBuilder<'a> {
     builder: &'a mut BufferBuilder,
-    stage: Option<&'a mut Stage>,
+    stage: Option<Staged<'a>>,
+}
+
+/// A stage and what is in it.
+#[derive(Debug)]
+struct Staged<'a> {
+    bytes: &'a mut Stage,
+    staged: &'a mut u16,
 }
 
 impl<'a> StagedBuilder<'a> {
-    /// What is in `stage` was written with this builder and it.
+    /// What is in `stage`, as much as the count beside it says, was written with this builder and it.
     #[inline]
-    pub(crate) fn new(builder: &'a mut BufferBuilder, stage: Option<&'a mut Stage>) -> Self {
-        Self { builder, stage }
+    pub(crate) fn new(builder: &'a mut BufferBuilder, stage: Option<(&'a mut Stage, &'a mut Count)>) -> Self {
+        Self { builder, stage: stage.map(|(bytes, Count(staged))| Staged { bytes, staged }) }
     }
 
     /// Writes `len` bytes with `write`, if they fit and leave at least a byte; `false` if not. They are committed, or
@@ -62,14 +70,14 @@ impl<'a> StagedBuilder<'a> {
     #[allow(clippy::inline_always, reason = "as `BufferBuilder::commit_with`")]
     pub(crate) fn write(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
         if let Some(stage) = &mut self.stage {
-            let staged = stage.staged as usize;
+            let staged = usize::from(*stage.staged);
             if len >= self.builder.remaining() - staged {
                 return false;
             }
             let end = staged + len;
             if let Some(bytes) = stage.bytes.0[..BYTES].get_mut(staged..end) {
                 write(bytes);
-                stage.staged = end as u32;
+                *stage.staged = end as u16;
                 if end >= FULL {
                     stage.move_lines(self.builder);
                 }
@@ -112,7 +120,7 @@ impl<'a> StagedBuilder<'a> {
     }
 
     fn staged(&self) -> usize {
-        self.stage.as_ref().map_or(0, |stage| stage.staged as usize)
+        self.stage.as_ref().map_or(0, |stage| usize::from(*stage.staged))
     }
 
     /// Bytes written so far, shown or not.
@@ -126,21 +134,21 @@ impl<'a> StagedBuilder<'a> {
     }
 }
 
-impl Stage {
+impl Staged<'_> {
     /// Moves the lines that are whole to the segment.
     #[inline(never)]
     fn move_lines(&mut self, builder: &mut BufferBuilder) {
         let written = builder.written();
-        let whole = (written + self.staged as usize) / LINE * LINE - written;
+        let whole = (written + usize::from(*self.staged)) / LINE * LINE - written;
         builder.append_past_cache(&self.bytes.0[..whole]);
         self.bytes.0.copy_within(whole..whole + LINE, 0); // less than a line, but a line is copied faster
-        self.staged -= whole as u32;
+        *self.staged -= whole as u16;
     }
 
     /// Moves everything to the segment; what follows may be committed.
     fn move_all(&mut self, builder: &mut BufferBuilder) {
-        builder.append_past_cache(&self.bytes.0[..self.staged as usize]);
-        self.staged = 0;
+        builder.append_past_cache(&self.bytes.0[..usize::from(*self.staged)]);
+        *self.staged = 0;
         stream_fence();
     }
 }

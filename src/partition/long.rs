@@ -19,7 +19,7 @@ const WHILE_SLOW: u8 = 63;
 /// Pieces that go into the cache before it is timed again, for the clock is not free.
 const WHILE_FAST: u8 = 7;
 
-/// What the last trial said. One for each subpartition.
+/// What the last trial said. One for all readers of a partition, which mostly do the same with it.
 #[derive(Debug, Default)]
 pub(super) struct LongPieces {
     slow: bool,

@@ -180,11 +180,10 @@ impl ResultPartition {
         wait: &mut Wait<'_, '_>,
     ) -> Poll<Result<(), WriteError>> {
         while *at < bytes.len() {
-            let mut builder = ready!(self.open(to, wait))?;
-            *at += match to {
-                Some(to) => self.subpartitions[to].append(&bytes[*at..]),
-                None => builder.append(&bytes[*at..]),
-            };
+            let mut long = std::mem::take(&mut self.long);
+            let outcome = self.open(to, wait).map_ok(|mut builder| long.append(&mut builder, &bytes[*at..]));
+            self.long = long;
+            *at += ready!(outcome)?;
             if self.remaining(to) == Some(0) {
                 self.finish(to);
                 self.check_reader(to)?;

@@ -1,7 +1,7 @@
 //! Tests of `buffer/staged.rs` with segments of a pool, which stands a floor above it.
 
 use crate::{
-    buffer::{Stage, StagedBuilder},
+    buffer::{Stage, StageCount, StagedBuilder},
     pool::NetworkBufferPool,
 };
 
@@ -13,10 +13,11 @@ fn fill(lengths: &[usize], segment: usize) -> (Vec<u8>, Vec<u8>) {
     let pool = NetworkBufferPool::builder().segments(1).segment_size(segment).build().unwrap();
     let mut local = pool.local_pool("test").required(1).build().unwrap();
     let (mut builder, mut stage) = (local.try_request().unwrap().into_builder(), Stage::new());
+    let mut count = StageCount::default();
     let mut consumer = builder.create_consumer();
     let (mut written, mut read) = (Vec::new(), Vec::new());
     for (nth, &len) in lengths.iter().enumerate() {
-        let mut staged = StagedBuilder::new(&mut builder, Some(&mut stage));
+        let mut staged = StagedBuilder::new(&mut builder, Some((&mut stage, &mut count)));
         let record: Vec<u8> = (0..len).map(|byte| (nth + byte) as u8).collect();
         let fits = len < segment - written.len();
         assert_eq!(staged.write(len, |dst| dst.copy_from_slice(&record)), fits);
@@ -30,7 +31,7 @@ fn fill(lengths: &[usize], segment: usize) -> (Vec<u8>, Vec<u8>) {
             assert_eq!(read, written, "all that was written is shown");
         }
     }
-    StagedBuilder::new(&mut builder, Some(&mut stage)).show();
+    StagedBuilder::new(&mut builder, Some((&mut stage, &mut count))).show();
     builder.finish();
     read.extend_from_slice(&consumer.into_last().unwrap());
     (written, read)

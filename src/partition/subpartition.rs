@@ -1,8 +1,7 @@
 //! One reader's part of a partition.
 
-use super::long::LongPieces;
 use crate::{
-    buffer::{BufferBuilder, BufferConsumer, BufferMut, Stage, StagedBuilder},
+    buffer::{BufferBuilder, BufferConsumer, BufferMut, Stage, StageCount, StagedBuilder},
     channel::{Released, Sender, SharedEvent, Ticket, Told},
 };
 
@@ -17,9 +16,9 @@ pub(super) struct ResultSubpartition {
     open: Option<BufferBuilder>,
     /// Kept from one segment to the next; empty while not [`Staging::Now`].
     stage: Option<Box<Stage>>,
+    staged: StageCount,
     staging: Staging,
     released: bool,
-    long: LongPieces,
     /// Bytes of the open segment that the reader was told of.
     told: u32,
     sender: Sender,
@@ -40,7 +39,7 @@ impl ResultSubpartition {
     /// Records may be put together aside, if it `may_stage`.
     pub(super) fn new(sender: Sender, may_stage: bool) -> Self {
         let staging = if may_stage { Staging::NotYet } else { Staging::Never };
-        Self { open: None, stage: None, staging, released: false, long: LongPieces::default(), told: 0, sender }
+        Self { open: None, stage: None, staged: StageCount::default(), staging, released: false, told: 0, sender }
     }
 
     /// Commits each record from now on, for somebody else may tell the reader.
@@ -68,15 +67,8 @@ impl ResultSubpartition {
     #[inline]
     pub(super) fn builder(&mut self) -> Option<StagedBuilder<'_>> {
         let stage = if self.staging == Staging::Now { self.stage.as_deref_mut() } else { None };
+        let stage = stage.map(|stage| (stage, &mut self.staged));
         self.open.as_mut().map(|builder| StagedBuilder::new(builder, stage))
-    }
-
-    /// Copies as much of `src` as fits to the open segment, commits it with all before it, and returns how many bytes that
-    /// was; none if no segment is open. Wait-free.
-    pub(super) fn append(&mut self, src: &[u8]) -> usize {
-        let stage = if self.staging == Staging::Now { self.stage.as_deref_mut() } else { None };
-        let Some(open) = &mut self.open else { return 0 };
-        self.long.append(&mut StagedBuilder::new(open, stage), src)
     }
 
     /// Adds a segment that somebody else fills (a broadcast one).
