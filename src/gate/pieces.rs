@@ -131,7 +131,7 @@ impl<G: Input> RecordReader<G> {
     /// # let (mut partitions, mut gates) = in_process(vec![pool.local_pool("producer").required(2).build()?], 1);
     /// # let mut writer = RecordWriter::new(partitions.remove(0), Forward);
     /// let writing = std::thread::spawn(move || {
-    ///     writer.emit(&vec![7; 8 * 4096][..])?;
+    ///     writer.emit(&[7_u8; 8 * 4096][..])?;
     ///     writer.close();
     ///     Ok::<_, forebay::partition::WriteError>(())
     /// });
@@ -142,7 +142,7 @@ impl<G: Input> RecordReader<G> {
     ///     record.extend_from_slice(piece.bytes());
     ///     assert_eq!(piece.is_last(), record.len() == piece.record_len());
     /// }
-    /// assert_eq!(record, vec![7; 8 * 4096]);
+    /// assert!(record == [7; 8 * 4096]);
     /// writing.join().unwrap()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -224,7 +224,7 @@ impl<G: Input> RecordReader<G> {
     /// # let pool = NetworkBufferPool::builder().segments(4).segment_size(4096).build()?;
     /// # let (mut partitions, mut gates) = in_process(vec![pool.local_pool("producer").required(4).build()?], 1);
     /// # let mut writer = RecordWriter::new(partitions.remove(0), Forward);
-    /// writer.emit(&[1; 3 * 4096][..])?;
+    /// writer.emit(&[1_u8; 3 * 4096][..])?;
     /// writer.emit("short")?;
     /// writer.close();
     /// let mut reader = RecordReader::new(gates.remove(0), 1 << 20);
