@@ -3,7 +3,9 @@
 //!
 //! * *throughput*: against two threads with blocking sockets that send nothing but frames of a 47-byte header and 32 KiB,
 //!   eight in one vectored write, and read each body with the next header in one vectored read.
-//! * *latency*: one flushed record of 64 B there and one back, against a bare ping-pong of 64 B on tokio.
+//! * *latency*: one flushed record of 64 B there and one back, against a bare ping-pong of 64 B on tokio, whose sides are a
+//!   task and a thread each: with writer and reader on threads, and network threads beside them; and with them as tasks, on the
+//!   runtime that the network is on.
 //! * *stalled*: 999 channels while another one of their connection stands still with all its credit used and more data
 //!   waiting, against the same while that one is idle.
 //! * *TLS*: against bare rustls streams that send the same frames.
@@ -15,6 +17,7 @@
 mod support;
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice, IoSliceMut, Read, Write},
     net::{TcpListener, TcpStream},
     sync::Arc,
@@ -26,7 +29,7 @@ use forebay::{
     gate::RecordReader,
     partition::{Forward, RecordWriter, ResultPartition, RoundRobin},
     pool::NetworkBufferPool,
-    transport::tcp::{Client, GateOptions, RemotePartition, Server, TlsConfig},
+    transport::tcp::{Client, ClientBuilder, GateOptions, RemotePartition, Server, ServerBuilder, TlsConfig},
     wire::ResultPartitionId,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -226,11 +229,15 @@ struct Pair {
 
 impl Pair {
     fn new(channels: u32, tls: Option<&Certificates>) -> Self {
-        let pool = NetworkBufferPool::builder().segments(4 * channels + 256).build().expect("memory");
         let (mut server, mut client) = (Server::builder(), Client::builder());
         if let Some(tls) = tls {
             (server, client) = (server.tls(tls.config()), client.tls(tls.config()));
         }
+        Self::on(channels, server, client)
+    }
+
+    fn on(channels: u32, server: ServerBuilder, client: ClientBuilder) -> Self {
+        let pool = NetworkBufferPool::builder().segments(4 * channels + 256).build().expect("memory");
         let server = server.start("127.0.0.1:0").expect("loopback");
         Self { pool, server, client: client.start().expect("a thread"), channels, next: 0 }
     }
@@ -285,20 +292,32 @@ fn percentiles(mut times: Vec<Duration>) -> [Duration; 3] {
 }
 
 fn latency() {
-    let (mut bare, mut ours) = (Vec::new(), Vec::new());
+    type PingPong = fn() -> Vec<Duration>;
+    let contestants: [(&str, PingPong); 3] = [
+        ("bare tokio", bare_ping_pong),
+        ("forebay, on the tasks' runtimes", ping_pong_of_tasks),
+        ("forebay, network threads of its own", ping_pong),
+    ];
+    let mut rounds = contestants.map(|_| Vec::new());
     for _ in 0..5 {
-        bare.push(percentiles(bare_ping_pong()));
-        ours.push(percentiles(ping_pong()));
+        for (rounds, (_, run)) in rounds.iter_mut().zip(contestants) {
+            rounds.push(percentiles(run()));
+        }
     }
-    println!("\nlatency: round trip of 64 B, each flushed; medians of 5 rounds of {TRIPS}");
-    for (nth, name) in ["p50", "p99", "p99.9"].into_iter().enumerate() {
-        let middle = |rounds: &[[Duration; 3]]| {
+    println!("\nlatency: round trip of 64 B, each flushed; medians of 5 rounds of {TRIPS}, and times the bare one's");
+    let middles = rounds.map(|rounds| {
+        [0, 1, 2].map(|nth| {
             let mut values: Vec<_> = rounds.iter().map(|round| round[nth]).collect();
             values.sort_unstable();
             values[values.len() / 2].as_secs_f64() * 1e6
-        };
-        let (bare, ours) = (middle(&bare), middle(&ours));
-        println!("  {name:<6} bare tokio {bare:>8.1} µs   forebay {ours:>8.1} µs   ratio {:.2}", ours / bare);
+        })
+    });
+    for ((name, _), middle) in contestants.iter().zip(middles) {
+        print!("  {name:<36}");
+        for (what, (ours, bare)) in ["p50", "p99", "p99.9"].into_iter().zip(middle.into_iter().zip(middles[0])) {
+            print!("{what:>8} {ours:>7.1} µs {:>5.2} x", ours / bare);
+        }
+        println!();
     }
 }
 
@@ -358,6 +377,50 @@ fn ping_pong() -> Vec<Duration> {
         assert!(answers.next().expect("a peer").is_none());
         times
     })
+}
+
+fn ping_pong_of_tasks() -> Vec<Duration> {
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().expect("a runtime");
+    let (first, second) = (runtime(), runtime());
+    let pair = |from: &tokio::runtime::Runtime, to: &tokio::runtime::Runtime| {
+        let server = Server::builder().runtime(from.handle().clone());
+        Pair::on(1, server, Client::builder().runtime(to.handle().clone()))
+    };
+    let (mut there, mut back) = (pair(&first, &second), pair(&second, &first));
+    let ((to, mut from_first), (answer, mut answers)) = (there.open(), back.open());
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            second.block_on(async {
+                let mut writer = RecordWriter::new(answer, Forward);
+                while is_there(&mut from_first).await {
+                    writer.emit_async(&[2_u8; 64][..]).await.expect("a peer");
+                    writer.flush();
+                }
+                poll_fn(|context| writer.poll_close(context)).await.expect("a peer");
+                back.server.shutdown_async().await;
+            });
+        });
+        first.block_on(async {
+            let mut writer = RecordWriter::new(to, Forward);
+            let mut times = Vec::with_capacity(TRIPS);
+            for _ in 0..TRIPS {
+                let start = Instant::now();
+                writer.emit_async(&[1_u8; 64][..]).await.expect("a peer");
+                writer.flush();
+                assert!(is_there(&mut answers).await);
+                times.push(start.elapsed());
+            }
+            poll_fn(|context| writer.poll_close(context)).await.expect("a peer");
+            assert!(!is_there(&mut answers).await);
+            times
+        })
+    })
+}
+
+/// Waits for the next record; `false` at the end.
+async fn is_there(reader: &mut RecordReader) -> bool {
+    poll_fn(|context| reader.poll_next(context).map(|found| found.expect("a peer").is_some())).await
 }
 
 /// CPU time of the network threads of this process so far.

@@ -5,5 +5,6 @@ mod exchange;
 mod hostile;
 mod many;
 mod range;
+mod runtime;
 mod support;
 mod tls;

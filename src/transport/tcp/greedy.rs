@@ -15,7 +15,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use super::{
     client::{
         self, GateOptions, RemotePartition,
-        connection::{Command, Connection as ClientConnection},
+        commands::{Command, Commands},
+        connection::Connection as ClientConnection,
     },
     events,
     limits::ServerLimits,
@@ -203,7 +204,8 @@ impl Reading {
         let (peer, now) = (ToPeer::default(), Instant::now());
         let (commands, commanded) = unbounded_channel();
         let session = client::session::Session::new(Arc::from("peer"), [5; 8], WAIT, now);
-        let connection = ClientConnection::new(peer.clone(), session, commanded, Arc::default());
+        let connection =
+            ClientConnection::new(peer.clone(), session, Commands::new(Arc::from("peer"), commanded), Arc::default());
         let size = crate::memory::page_size();
         let pool = NetworkBufferPool::builder().segments(16).segment_size(size).build().unwrap();
         Self { peer, connection, commands, pool, now }

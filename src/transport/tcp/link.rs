@@ -1,13 +1,14 @@
 //! What a connection reads from and writes to: a socket, TLS over one, or in tests a pipe in memory.
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut, Read, Write},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::TlsStream;
@@ -107,11 +108,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link for TlsStream<S> {
     }
 }
 
+/// A call that moves less than it was given room for has emptied the socket, or filled it: the next one would move nothing.
+/// So the readiness is let go of at once, and what comes later sets it anew. An end that was signalled stays signalled.
 impl Link for TcpStream {
     fn poll_read(&mut self, context: &mut Context<'_>, parts: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
+        let room = parts.iter().map(|part| part.len()).sum();
         loop {
             ready!(self.poll_read_ready(context))?;
-            match self.try_read_vectored(parts) {
+            let socket = SockRef::from(&*self);
+            match moved(self, Interest::READABLE, room, || (&*socket).read_vectored(parts)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }
@@ -119,9 +124,11 @@ impl Link for TcpStream {
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let room = parts.iter().map(|part| part.len()).sum();
         loop {
             ready!(self.poll_write_ready(context))?;
-            match self.try_write_vectored(parts) {
+            let socket = SockRef::from(&*self);
+            match moved(self, Interest::WRITABLE, room, || (&*socket).write_vectored(parts)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }
@@ -135,4 +142,22 @@ impl Link for TcpStream {
     fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         tokio::io::AsyncWrite::poll_shutdown(std::pin::Pin::new(self), context)
     }
+}
+
+/// Calls the system, if the socket is ready as far as is known; see [`Link for TcpStream`](TcpStream).
+fn moved(
+    stream: &TcpStream,
+    interest: Interest,
+    room: usize,
+    mut call: impl FnMut() -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut short = None;
+    let done = stream.try_io(interest, || match call() {
+        Ok(bytes @ 1..) if bytes < room => {
+            short = Some(bytes);
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        done => done,
+    });
+    short.map_or(done, Ok)
 }

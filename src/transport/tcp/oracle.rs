@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{
-    client::{GateOptions, RemotePartition, connection::Command, gate::open, session::Session as ClientSession},
+    client::{GateOptions, RemotePartition, commands::Command, gate::open, session::Session as ClientSession},
     limits::ServerLimits,
     server::{
         registry::{Registry, Waiter},
@@ -271,6 +271,7 @@ pub(crate) fn client_conversation(input: &[u8]) {
                 Command::Open(gate) => session.open(*gate),
                 Command::Said(gate, nth, said) => session.said(gate, nth, said),
                 Command::Gone(gate) => session.gone(gate),
+                Command::End => {}
             }
         }
         session.grant(&mut context);

@@ -275,7 +275,12 @@ fn converse(seed: u64, cut: Option<(bool, usize)>, script: &Script) -> Outcome {
         client::gate::open(&pool, &script.options, &remotes, 1, &AtomicU64::new(0), |_| commands.clone()).unwrap();
     let session = client::session::Session::new(Arc::from("peer"), [5; 8], Duration::from_secs(10), now);
     let end = PipeEnd { incoming: down.clone(), outgoing: up.clone(), numbers: numbers.clone() };
-    let mut client = Some(client::connection::Connection::new(end, session, commanded, Arc::default()));
+    let mut client = Some(client::connection::Connection::new(
+        end,
+        session,
+        client::commands::Commands::new(Arc::from("peer"), commanded),
+        Arc::default(),
+    ));
     let mut reader = Some(RecordReader::new(gate, 1 << 20));
 
     let mut context = Context::from_waker(Waker::noop());

@@ -1,18 +1,25 @@
-//! Network threads: each with a runtime of its own, so that a connection's task, its socket and its timers stay on one
-//! core and wake nobody else.
+//! Where the tasks of connections run.
+//!
+//! ```text
+//!  threads(n)       network threads, each with a runtime of its own: a connection's task, its socket and its timers stay on
+//!                   one core; who writes or reads is on another, and they wake each other by calls to the system
+//!  runtime(handle)  a runtime of the caller's: where the tasks that write and read are on it too, and it has one thread,
+//!                   to wake is to push to that thread's own queue
+//! ```
 
-use std::{future::Future, io, thread::JoinHandle};
+use std::{future::Future, io, thread::JoinHandle, time::Duration};
 
 use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
-/// Ends with its tasks when it is dropped.
+/// See the [module](self). Dropped, threads of its own end with their tasks; a runtime of the caller's goes on.
 #[derive(Debug)]
-pub(super) struct Threads {
-    threads: Vec<NetworkThread>,
+pub(super) enum Threads {
+    Own(Vec<NetworkThread>),
+    Callers(Handle),
 }
 
 #[derive(Debug)]
-struct NetworkThread {
+pub(super) struct NetworkThread {
     handle: Handle,
     /// Dropped, it ends the thread.
     stop: Option<oneshot::Sender<()>>,
@@ -20,19 +27,34 @@ struct NetworkThread {
 }
 
 impl Threads {
-    /// Starts `count` of them, called `name-0` and so on.
-    pub(super) fn start(name: &str, count: usize) -> io::Result<Self> {
-        let threads = (0..count).map(|nth| NetworkThread::start(&format!("{name}-{nth}"))).collect::<Result<_, _>>()?;
-        Ok(Self { threads })
+    /// On `runtime` if there is one, else on `count` threads of its own, called `name-0` and so on.
+    ///
+    /// # Panics
+    /// If `runtime` has no timers.
+    pub(super) fn start(name: &str, count: usize, runtime: Option<Handle>) -> io::Result<Self> {
+        if let Some(runtime) = runtime {
+            let inside = runtime.enter();
+            drop(tokio::time::sleep(Duration::ZERO)); // where its caller sees the panic, not in a task
+            drop(inside);
+            return Ok(Self::Callers(runtime));
+        }
+        (0..count).map(|nth| NetworkThread::start(&format!("{name}-{nth}"))).collect::<Result<_, _>>().map(Self::Own)
     }
 
     pub(super) fn handles(&self) -> Vec<Handle> {
-        self.threads.iter().map(|thread| thread.handle.clone()).collect()
+        match self {
+            Self::Own(threads) => threads.iter().map(|thread| thread.handle.clone()).collect(),
+            Self::Callers(runtime) => vec![runtime.clone()],
+        }
     }
 
     /// Runs `task` on the thread `nth`, counted round.
     pub(super) fn spawn(&self, nth: usize, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        self.threads[nth % self.threads.len()].handle.spawn(task).abort_handle()
+        let handle = match self {
+            Self::Own(threads) => &threads[nth % threads.len()].handle,
+            Self::Callers(runtime) => runtime,
+        };
+        handle.spawn(task).abort_handle()
     }
 }
 

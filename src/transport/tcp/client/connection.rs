@@ -5,42 +5,26 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc::UnboundedReceiver;
-
-use super::{
-    error::Failure,
-    session::{OpenGate, Session},
-};
-use crate::{
-    channel::Said,
-    transport::tcp::{
-        link::Link,
-        traffic::{Counter, Traffic},
-    },
+use super::{commands::Commands, error::Failure, session::Session};
+use crate::transport::tcp::{
+    link::Link,
+    traffic::{Counter, Traffic},
 };
 
-/// What reaches a connection from the side.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Open its channels.
-    Open(Box<OpenGate>),
-    /// A gate says something to the writer of one of its channels.
-    Said(u64, u32, Said),
-    /// A gate is gone.
-    Gone(u64),
-}
+/// How long a peer is waited for to take what it is told last.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// See the [module](self). Polled by its task, or by a test.
 #[derive(Debug)]
 pub(crate) struct Connection<L> {
     link: L,
     pub(crate) session: Session,
-    commands: UnboundedReceiver<Command>,
-    /// Nobody can send commands any more.
-    abandoned: bool,
+    commands: Commands,
+    /// Since when the client is gone, or nobody can send commands any more.
+    abandoned: Option<Instant>,
     /// Something was written since the link was flushed.
     unflushed: bool,
     counter: Arc<Counter>,
@@ -48,9 +32,9 @@ pub(crate) struct Connection<L> {
 }
 
 impl<L: Link> Connection<L> {
-    pub(crate) fn new(link: L, session: Session, commands: UnboundedReceiver<Command>, counter: Arc<Counter>) -> Self {
+    pub(crate) fn new(link: L, session: Session, commands: Commands, counter: Arc<Counter>) -> Self {
         let counted = Traffic::default();
-        Self { link, session, commands, abandoned: false, unflushed: false, counter, counted }
+        Self { link, session, commands, abandoned: None, unflushed: false, counter, counted }
     }
 
     /// Reads and writes as much as goes. Ready when the connection has ended: in order, or by a failure, which the channels
@@ -61,6 +45,7 @@ impl<L: Link> Connection<L> {
         let end = ready!(end);
         if let Err(failure) = &end {
             self.session.fail(failure);
+            self.commands.fail(failure);
         }
         Poll::Ready(end)
     }
@@ -68,8 +53,8 @@ impl<L: Link> Connection<L> {
     fn poll_inner(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), Failure>> {
         self.session.tick(now);
         loop {
-            self.take_commands(context);
-            if self.abandoned && self.session.out().is_empty() {
+            self.take_commands(context, now);
+            if self.abandoned.is_some() && self.session.out().is_empty() {
                 let _ = ready!(self.link.poll_flush(context));
                 let _ = ready!(self.link.poll_close(context)); // it is over either way
                 return Poll::Ready(Ok(()));
@@ -77,26 +62,16 @@ impl<L: Link> Connection<L> {
             let read = self.poll_read(context, now)?;
             self.session.grant(context);
             self.poll_write(context)?;
-            if read.is_pending() && !(self.abandoned && self.session.out().is_empty()) {
+            if read.is_pending() && !(self.abandoned.is_some() && self.session.out().is_empty()) {
                 return Poll::Pending;
             }
         }
     }
 
-    fn take_commands(&mut self, context: &mut Context<'_>) {
-        while !self.abandoned
-            && let Poll::Ready(command) = self.commands.poll_recv(context)
-        {
-            match command {
-                Some(Command::Open(gate)) => self.session.open(*gate),
-                Some(Command::Said(gate, nth, said)) => self.session.said(gate, nth, said),
-                Some(Command::Gone(gate)) => self.session.gone(gate),
-                None => {
-                    self.abandoned = true;
-                    self.session.fail(&Failure::ShutDown);
-                    self.session.close();
-                }
-            }
+    fn take_commands(&mut self, context: &mut Context<'_>, now: Instant) {
+        if self.abandoned.is_none() && self.session.poll_commands(&mut self.commands, context).is_ready() {
+            self.abandoned = Some(now);
+            self.session.close();
         }
     }
 
@@ -135,6 +110,19 @@ impl<L: Link> Connection<L> {
     }
 }
 
+impl<L> Connection<L> {
+    /// When [`expire`](Self::expire) is to be called next.
+    fn deadline(&self) -> Option<Instant> {
+        self.abandoned.map_or(self.session.deadline(), |since| Some(since + LINGER))
+    }
+
+    /// Does what is due; `true` if that is to end.
+    fn expire(&mut self, now: Instant) -> bool {
+        self.session.expire(now);
+        self.abandoned.is_some_and(|since| now.saturating_duration_since(since) >= LINGER)
+    }
+}
+
 /// An alert of TLS says what is the matter; any other error, that the connection is lost.
 fn lost(error: io::Error) -> Failure {
     let is_tls = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
@@ -150,10 +138,12 @@ pub(crate) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), F
             if let Poll::Ready(end) = connection.poll(context, Instant::now()) {
                 return Poll::Ready(end);
             }
-            let Some(deadline) = connection.session.deadline() else { return Poll::Pending };
+            let Some(deadline) = connection.deadline() else { return Poll::Pending };
             sleep.as_mut().reset(deadline.into());
             ready!(sleep.as_mut().poll(context));
-            connection.session.expire(Instant::now());
+            if connection.expire(Instant::now()) {
+                return Poll::Ready(Ok(())); // the channels were told when it was abandoned
+            }
         }
     })
     .await

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    connection::Command,
+    commands::Command,
     credit::Segments,
     error::{Failure, OpenError},
     session::{OpenChannel, OpenGate},
@@ -184,11 +184,13 @@ pub(crate) fn open(
         let (partition, subpartitions) = peers[peer as usize].channels[nth as usize];
         gates[peer as usize].channels.push(OpenChannel { sender, partition, subpartitions });
     }
-    for (connection, gate) in connections.into_iter().zip(gates) {
+    for ((connection, peer), gate) in connections.into_iter().zip(&peers).zip(gates) {
+        // One that has ended as it began has no runtime any more to run on.
+        let failure = if connection.is_closed() { Failure::ShutDown } else { Failure::Closed };
         if let Err(lost) = connection.send(Command::Open(Box::new(gate)))
             && let Command::Open(gate) = lost.0
         {
-            gate.fail(&Failure::Closed); // it has ended in this very moment
+            gate.fail(peer.key.0.into(), &failure); // it has ended in this very moment
         }
     }
     Ok(InputGate::new(signal, receivers))

@@ -8,6 +8,7 @@
 //! ```
 
 pub(super) mod arrivals;
+pub(super) mod commands;
 pub(super) mod connection;
 mod credit;
 mod error;
@@ -19,16 +20,16 @@ mod unpack;
 use std::{
     collections::HashMap,
     fmt,
+    future::{Future, poll_fn},
     hash::{BuildHasher, RandomState},
     io,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    net::TcpStream,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender},
-};
+use tokio::{net::TcpStream, runtime::Handle, sync::mpsc::UnboundedSender};
 
 pub use error::{ChannelError, Failure, OpenError};
 pub use gate::{GateOptions, RemotePartition};
@@ -36,7 +37,8 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio_rustls::TlsConnector;
 
 use self::{
-    connection::{Command, Connection, run},
+    commands::{Command, Commands},
+    connection::{Connection, run},
     session::Session,
 };
 use super::{
@@ -88,6 +90,7 @@ pub struct ClientBuilder {
     config: Config,
     tls: Option<TlsConfig>,
     threads: usize,
+    runtime: Option<Handle>,
 }
 
 impl ClientBuilder {
@@ -135,13 +138,25 @@ impl ClientBuilder {
         self
     }
 
-    /// Starts the threads. Connects to nobody yet.
+    /// Runs on a runtime of the caller's instead of threads of its own; see [`ServerBuilder::runtime`], which says what
+    /// comes of that.
+    ///
+    /// [`ServerBuilder::runtime`]: super::ServerBuilder::runtime
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Starts the threads, if it is to have any. Connects to nobody yet.
     ///
     /// # Errors
     /// [`StartError`]: the system refuses threads, or certificates can not be used.
+    ///
+    /// # Panics
+    /// If the [runtime](Self::runtime) has no timers.
     pub fn start(mut self) -> Result<Client, StartError> {
         self.config.tls = self.tls.map(|tls| tls.client()).transpose()?;
-        let threads = Threads::start("forebay-client", self.threads).map_err(StartError::Thread)?;
+        let threads = Threads::start("forebay-client", self.threads, self.runtime).map_err(StartError::Thread)?;
         Ok(Client {
             config: Arc::new(self.config),
             connections: Mutex::default(),
@@ -164,7 +179,7 @@ impl Client {
             partition_wait: Duration::from_secs(10),
             stripes: 1,
         };
-        ClientBuilder { config, tls: None, threads: 1 }
+        ClientBuilder { config, tls: None, threads: 1, runtime: None }
     }
 
     /// A gate over `partitions`, each a channel in this order. What arrives is in segments of `pool`, for each peer from a
@@ -200,7 +215,8 @@ impl Client {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         connections.retain(|_, connection| !connection.is_closed()); // of peers that were never asked again
         let nth = connections.len();
-        self.threads.spawn(nth, connect_and_run(key.0.clone(), self.config.clone(), self.received.clone(), receiver));
+        let commands = Commands::new(key.0.clone(), receiver);
+        self.threads.spawn(nth, connect_and_run(key.0.clone(), self.config.clone(), self.received.clone(), commands));
         connections.insert(key, sender.clone());
         sender
     }
@@ -212,7 +228,9 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.lock().clear(); // the connections say so to their peers, if they get to it before their threads end
+        for (_, connection) in self.lock().drain() {
+            let _ = connection.send(Command::End); // it says so to its peer, if it gets to that before its thread ends
+        }
     }
 }
 
@@ -223,28 +241,27 @@ impl fmt::Debug for Client {
 }
 
 /// The life of a connection.
-async fn connect_and_run(
-    peer: Arc<str>,
-    config: Arc<Config>,
-    received: Arc<Counter>,
-    mut commands: UnboundedReceiver<Command>,
-) {
+async fn connect_and_run(peer: Arc<str>, config: Arc<Config>, received: Arc<Counter>, mut commands: Commands) {
     let nonce = RandomState::new().hash_one(&peer).to_be_bytes();
     let mut session = Session::new(peer.clone(), nonce, config.partition_wait, Instant::now());
-    match connect(&peer, &config).await {
+    let connected = {
+        let mut connecting = pin!(connect(&peer, &config));
+        poll_fn(|context| {
+            if session.poll_commands(&mut commands, context).is_ready() {
+                return Poll::Ready(Err(Failure::ShutDown));
+            }
+            connecting.as_mut().poll(context)
+        })
+        .await
+    };
+    match connected {
         Ok(link) => {
             let mut connection = Connection::new(link, session, commands, received);
             let _ = run(&mut connection).await; // the channels have been told
         }
         Err(failure) => {
-            // Nobody can send any more; who has sent already is told.
-            commands.close();
-            while let Ok(command) = commands.try_recv() {
-                if let Command::Open(gate) = command {
-                    session.open(*gate);
-                }
-            }
             session.fail(&failure);
+            commands.fail(&failure);
         }
     }
 }

@@ -6,11 +6,12 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use super::{
+    commands::{Command, Commands},
     credit::{Credit, Credits, Segments},
     error::{ChannelError, Failure},
     inlet::Inlet,
@@ -38,8 +39,8 @@ pub(crate) struct OpenGate {
 
 impl OpenGate {
     /// Fails its channels before they are open.
-    pub(crate) fn fail(self, failure: &Failure) {
-        let mut session = Session::new(Arc::from(""), [0; 8], Duration::ZERO, Instant::now());
+    pub(crate) fn fail(self, peer: Arc<str>, failure: &Failure) {
+        let mut session = Session::new(peer, [0; 8], Duration::ZERO, Instant::now());
         session.open(self);
         session.fail(failure);
     }
@@ -209,6 +210,21 @@ impl Session {
     /// Opens the channels of a gate, each as soon as its exclusive segments are there.
     pub(crate) fn open(&mut self, gate: OpenGate) {
         self.state.open(gate);
+    }
+
+    /// Does what `commands` say. Ready once they say to end: all channels have failed then, and no more of them is taken.
+    pub(super) fn poll_commands(&mut self, commands: &mut Commands, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match ready!(commands.poll(context)) {
+                Some(Command::Open(gate)) => self.open(*gate),
+                Some(Command::Said(gate, nth, said)) => self.said(gate, nth, said),
+                Some(Command::Gone(gate)) => self.gone(gate),
+                Some(Command::End) | None => break,
+            }
+        }
+        self.fail(&Failure::ShutDown);
+        commands.fail(&Failure::ShutDown);
+        Poll::Ready(())
     }
 
     /// What a gate says to the writer of one of its channels.

@@ -204,6 +204,17 @@ impl<L: Link> Connection<L> {
     }
 }
 
+impl<L> Drop for Connection<L> {
+    /// What was delivered and not taken has lost its consumer.
+    fn drop(&mut self) {
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            if let Delivery::Partition(request, _receiver, partition) = delivery {
+                partition.released(request.subpartitions.first);
+            }
+        }
+    }
+}
+
 /// Polls `connection` until it has ended, and minds the time.
 pub(crate) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), ConnectionError> {
     let mut sleep = pin!(tokio::time::sleep_until(Instant::now().into()));

@@ -8,6 +8,7 @@
 //!
 //! A connection's task owns all it needs; what it shares with a writer is the channel between them, as in one process.
 
+mod changed;
 pub(super) mod connection;
 mod error;
 pub(super) mod registry;
@@ -17,19 +18,20 @@ use std::{
     fmt,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpStream, task::AbortHandle};
+use tokio::{net::TcpStream, runtime::Handle, task::AbortHandle};
 use tokio_rustls::TlsAcceptor;
 
 pub use error::{ConnectionError, StartError};
 pub use registry::AlreadyServed;
 
 use self::{
+    changed::Changed,
     connection::{Connection, run},
     registry::{Delivery, PartitionState, Registry, Waiter},
     session::Session,
@@ -49,8 +51,9 @@ type Observer = Arc<dyn Fn(SocketAddr, Result<(), &ConnectionError>) + Send + Sy
 
 /// Serves partitions to consumers on other hosts, forebay's or Flink's.
 ///
-/// Network threads of its own do the work; nothing here needs an async runtime. Dropping it closes all connections at
-/// once; [`shutdown`](Self::shutdown) lets them end first.
+/// Network threads of its own do the work, and nothing here needs an async runtime; or it runs on
+/// [one of yours](ServerBuilder::runtime). Dropping it closes all connections at once, and tells whoever writes what nobody has
+/// asked for that nobody will; [`shutdown`](Self::shutdown) lets them end first.
 ///
 /// # Examples
 /// ```
@@ -90,7 +93,7 @@ pub struct Server {
     registry: Arc<Registry>,
     shared: Arc<Shared>,
     accepting: AbortHandle,
-    /// Dropped last: its tasks end with it.
+    /// Dropped last: on threads of its own its tasks end with it.
     _threads: Threads,
 }
 
@@ -102,7 +105,7 @@ struct Shared {
     observer: Option<Observer>,
     connections: Mutex<Connections>,
     /// There is one connection less.
-    ended: Condvar,
+    ended: Changed,
     next: AtomicU64,
     refused: AtomicU64,
     sent: Arc<Counter>,
@@ -110,9 +113,17 @@ struct Shared {
 
 #[derive(Default)]
 struct Connections {
-    open: Vec<Waiter>,
+    open: Vec<Open>,
     /// No more are taken.
     closing: bool,
+    /// Those that are open end as they are.
+    dropped: bool,
+}
+
+struct Open {
+    waiter: Waiter,
+    /// Its task, once that is there.
+    task: Option<AbortHandle>,
 }
 
 /// Settings of a [`Server`].
@@ -122,6 +133,7 @@ pub struct ServerBuilder {
     tls: Option<TlsConfig>,
     limits: ServerLimits,
     threads: usize,
+    runtime: Option<Handle>,
     observer: Option<Observer>,
 }
 
@@ -150,6 +162,64 @@ impl ServerBuilder {
         self
     }
 
+    /// Runs on a runtime of the caller's, which must have I/O and timers, instead of threads of its own.
+    ///
+    /// Where writers and readers are tasks on that runtime too, and it has one thread, a record that is flushed is on its way
+    /// without waking another thread: a round trip takes about half as long. What such tasks do in between, the network waits
+    /// for: a task that blocks (with `emit` in place of `emit_async`, or `next` in place of `poll_next`) waits for ever for what
+    /// only its own thread could bring. A runtime with several threads is as good, and wakes among them.
+    ///
+    /// The runtime goes on when the server is dropped, which does not wait: the tasks end when it gets to them. If it is the
+    /// runtime that goes first, all connections end with it: writers find their readers gone, readers get a
+    /// [`ChannelError`](super::ChannelError) with [`Failure::ShutDown`](super::Failure::ShutDown), segments are home, and a
+    /// partition that is served later has no reader from the start.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::future::poll_fn;
+    /// use forebay::{
+    ///     gate::RecordReader,
+    ///     partition::{Forward, RecordWriter},
+    ///     pool::NetworkBufferPool,
+    ///     transport::tcp::{Client, GateOptions, RemotePartition, Server},
+    ///     wire::ResultPartitionId,
+    /// };
+    /// use tokio::runtime::Handle;
+    ///
+    /// let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// runtime.block_on(async {
+    ///     let pool = NetworkBufferPool::builder().segments(32).build()?;
+    ///     let id = ResultPartitionId::from_bytes([7; 60]);
+    ///     let server = Server::builder().runtime(Handle::current()).start("127.0.0.1:0")?;
+    ///     let producer = pool.local_pool("producer").required(1).maximum(8).build()?;
+    ///     let (partition, served) = server.serve(id, producer, 1)?;
+    ///     let writing = tokio::spawn(async move {
+    ///         let mut writer = RecordWriter::new(partition, Forward);
+    ///         writer.emit_async("across hosts").await?;
+    ///         poll_fn(|context| writer.poll_close(context)).await
+    ///     });
+    ///
+    ///     let client = Client::builder().runtime(Handle::current()).start()?;
+    ///     let remote = RemotePartition::new(server.local_addr().to_string(), id, 0);
+    ///     let mut reader = RecordReader::new(client.gate(&pool, &GateOptions::default(), &[remote])?, 1024);
+    ///     let length = poll_fn(|context| {
+    ///         reader.poll_next(context).map(|found| found.map(|record| record.map(|record| record.bytes().len())))
+    ///     });
+    ///     assert_eq!(length.await?, Some("across hosts".len()));
+    ///     writing.await??;
+    ///     drop(reader);
+    ///     served.wait_released_async().await;
+    ///     server.shutdown_async().await;
+    ///     Ok::<(), Box<dyn std::error::Error>>(())
+    /// })
+    /// # .map_err(|error| error.to_string())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
     /// Calls `observer` for each connection that ended, on a network thread: for logs. It must not block.
     pub fn observer(
         mut self,
@@ -159,17 +229,26 @@ impl ServerBuilder {
         self
     }
 
-    /// Listens on `address`, port 0 for any, and starts the threads. Blocking, on the system.
+    /// Listens on `address`, port 0 for any, and starts the threads, if it is to have any. Blocking, on the system.
     ///
     /// # Errors
-    /// [`StartError`]: the address can not be listened on, the system refuses threads, or certificates can not be used.
+    /// [`StartError`]: the address can not be listened on, the system refuses threads, certificates can not be used, or the
+    /// [runtime](Self::runtime) has shut down.
+    ///
+    /// # Panics
+    /// If the [runtime](Self::runtime) has no I/O, or no timers.
     pub fn start(self, address: impl ToSocketAddrs + fmt::Display) -> Result<Server, StartError> {
         let tls = self.tls.map(|tls| tls.server()).transpose()?.map(TlsAcceptor::from);
         let listen = |source| StartError::Listen { address: address.to_string(), source };
         let listener = TcpListener::bind(&address).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
         let local_addr = listener.local_addr().map_err(listen)?;
-        let threads = Threads::start("forebay-server", self.threads).map_err(StartError::Thread)?;
+        let threads = Threads::start("forebay-server", self.threads, self.runtime).map_err(StartError::Thread)?;
+        let handles = threads.handles();
+        let listener = {
+            let _inside = handles[0].enter();
+            tokio::net::TcpListener::from_std(listener).map_err(listen)?
+        };
         let registry = Arc::new(Registry::default());
         let shared = Arc::new(Shared {
             options: self.options,
@@ -177,12 +256,12 @@ impl ServerBuilder {
             limits: self.limits.kept(),
             observer: self.observer,
             connections: Mutex::default(),
-            ended: Condvar::new(),
+            ended: Changed::default(),
             next: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             sent: Arc::default(),
         });
-        let accepting = accept(listener, threads.handles(), registry.clone(), shared.clone());
+        let accepting = accept(listener, handles, registry.clone(), shared.clone());
         let accepting = threads.spawn(0, accepting);
         Ok(Server { local_addr, registry, shared, accepting, _threads: threads })
     }
@@ -206,6 +285,7 @@ impl Server {
             tls: None,
             limits: ServerLimits::default(),
             threads: 1,
+            runtime: None,
             observer: None,
         }
     }
@@ -254,24 +334,43 @@ impl Server {
     }
 
     /// Takes no new connections, waits until those that are open have sent all their channels have, and closes them.
-    /// `false` if `timeout` came first: what is open then is closed as it is. Blocking, on producers and consumers.
+    /// `false` if `timeout` came first: what is open then is closed as it is. Blocking, on producers and consumers; so not for a
+    /// thread of the [runtime](ServerBuilder::runtime) that it runs on.
     #[must_use]
     pub fn shutdown(self, timeout: Duration) -> bool {
-        self.accepting.abort();
+        self.close_in_order();
+        let deadline = Instant::now().checked_add(timeout);
+        self.shared.ended.wait(&self.shared.connections, deadline, |connections| connections.open.is_empty())
+    }
+
+    /// The same for a task: waits, on producers and consumers, as long as it takes. Dropping the future before closes what is
+    /// open then as it is, so give it to your runtime's timeout.
+    pub async fn shutdown_async(self) {
+        self.close_in_order();
+        self.shared.ended.wait_async(&self.shared.connections, |connections| connections.open.is_empty()).await;
+    }
+
+    fn close_in_order(&self) {
         let mut connections = self.shared.lock();
         connections.closing = true; // for one that is being taken at this moment
-        for waiter in &connections.open {
-            let _ = waiter.deliveries.send(Delivery::Shutdown); // gone already is as good
+        for open in &connections.open {
+            let _ = open.waiter.deliveries.send(Delivery::Shutdown); // gone already is as good
         }
-        let deadline = Instant::now().checked_add(timeout);
-        while !connections.open.is_empty() {
-            let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Duration::ZERO {
-                return false;
-            }
-            connections = self.shared.ended.wait_timeout(connections, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
+        drop(connections);
+        self.accepting.abort();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        let mut connections = self.shared.lock();
+        connections.closing = true;
+        connections.dropped = true;
+        let tasks: Vec<_> = connections.open.iter_mut().filter_map(|open| open.task.take()).collect();
+        drop(connections); // what ends takes itself off the list
+        tasks.iter().for_each(AbortHandle::abort);
+        self.registry.close();
     }
 }
 
@@ -307,6 +406,16 @@ impl ServedPartition {
     #[must_use]
     pub fn wait_acknowledged(&self, timeout: Duration) -> bool {
         self.state.wait_acknowledged(Instant::now().checked_add(timeout))
+    }
+
+    /// Waits, as a task, until the consumer of every subpartition is done with it, or gone.
+    pub async fn wait_released_async(&self) {
+        self.state.wait_released_async().await;
+    }
+
+    /// Waits, as a task, until every consumer has said that it has handled all records, or is gone.
+    pub async fn wait_acknowledged_async(&self) {
+        self.state.wait_acknowledged_async().await;
     }
 
     /// The next task event that a consumer has sent, and the subpartition it reads; in Flink's form.
@@ -354,14 +463,10 @@ impl Shared {
     }
 }
 
-/// Takes connections until the runtime ends.
-async fn accept(
-    listener: TcpListener,
-    handles: Vec<tokio::runtime::Handle>,
-    registry: Arc<Registry>,
-    shared: Arc<Shared>,
-) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+/// Takes connections until it is aborted, or the runtime ends.
+async fn accept(listener: tokio::net::TcpListener, handles: Vec<Handle>, registry: Arc<Registry>, shared: Arc<Shared>) {
+    let listening = Listening { registry, shared };
+    let Listening { registry, shared } = &listening;
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             // Out of descriptors, or a connection that ended in the queue: others may still be there.
@@ -378,7 +483,7 @@ async fn accept(
                 return;
             }
             let room = connections.open.len() < limit as usize;
-            connections.open.extend(room.then(|| waiter.clone()));
+            connections.open.extend(room.then(|| Open { waiter: waiter.clone(), task: None }));
             room
         };
         if !taken {
@@ -389,7 +494,7 @@ async fn accept(
         let session = Session::new(registry.clone(), waiter, shared.limits);
         let handle = &handles[connection as usize % handles.len()];
         let Ok(stream) = stream.into_std() else { continue };
-        handle.spawn(async move {
+        let task = handle.spawn(async move {
             let started = Instant::now();
             let shared = &guard.shared;
             let end = match shared.link(stream).await {
@@ -401,6 +506,31 @@ async fn accept(
             };
             shared.report(peer, end.as_ref().copied());
         });
+        let mut connections = shared.lock();
+        let task = task.abort_handle();
+        if let Some(open) = connections.open.iter_mut().find(|open| open.waiter.connection == connection) {
+            open.task = Some(task.clone());
+        }
+        let dropped = connections.dropped;
+        drop(connections); // what ends takes itself off the list
+        if dropped {
+            task.abort();
+        }
+    }
+}
+
+/// Dropped, connections are taken no more: it was aborted, or its runtime has ended.
+struct Listening {
+    registry: Arc<Registry>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // In a shutdown those that are open may still ask for something; the server is dropped behind it.
+        if !self.shared.lock().closing {
+            self.registry.close();
+        }
     }
 }
 
@@ -412,7 +542,7 @@ struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.shared.lock().open.retain(|waiter| waiter.connection != self.connection);
-        self.shared.ended.notify_all();
+        self.shared.lock().open.retain(|open| open.waiter.connection != self.connection);
+        self.shared.ended.tell();
     }
 }

@@ -3,13 +3,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::error::Refusal;
+use super::{changed::Changed, error::Refusal};
 use crate::{
     channel::Receiver,
     wire::{InputChannelId, PartitionRequest, ResultPartitionId},
@@ -46,6 +49,8 @@ pub(crate) enum Request {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     partitions: Mutex<HashMap<ResultPartitionId, Known>>,
+    /// Nobody will ask any more: set under the lock.
+    closed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -106,6 +111,11 @@ impl Registry {
             return Err(AlreadyServed { id });
         }
         let state = Arc::new(PartitionState::new(id, receivers.len()));
+        if self.closed.load(Ordering::Relaxed) {
+            drop(partitions); // receivers wake writers: not under the lock
+            state.all_released();
+            return Ok(state);
+        }
         let mut receivers: Vec<_> = receivers.into_iter().map(Some).collect();
         if let Some(Known::Awaited(awaiting)) = partitions.remove(&id) {
             for (request, waiter) in awaiting.requests.into_values() {
@@ -166,6 +176,23 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Nobody will ask any more: whoever writes what was not asked for is told that its readers are gone, now and later.
+    pub(crate) fn close(&self) {
+        let mut partitions = self.lock();
+        self.closed.store(true, Ordering::Relaxed); // written and read under the lock
+        let known = std::mem::take(&mut *partitions);
+        drop(partitions); // as in `remove`
+        for known in known.into_values() {
+            if let Known::Here { receivers, state } = known {
+                for (subpartition, _receiver) in (0..).zip(receivers).filter(|(_, receiver)| receiver.is_some()) {
+                    state.released(subpartition);
+                }
+            }
+        }
+    }
+}
+
 /// Takes the receiver that is asked for; with the last one goes the list of them.
 fn take(
     receivers: &mut Vec<Option<Receiver>>,
@@ -193,7 +220,7 @@ pub(crate) struct PartitionState {
     id: ResultPartitionId,
     subpartitions: usize,
     said: Mutex<Said>,
-    changed: Condvar,
+    changed: Changed,
 }
 
 #[derive(Debug, Default)]
@@ -235,7 +262,7 @@ fn weight(event: &[u8]) -> usize {
 impl PartitionState {
     fn new(id: ResultPartitionId, subpartitions: usize) -> Self {
         let said = Said { subpartitions: vec![0; subpartitions], ..Said::default() };
-        Self { id, subpartitions, said: Mutex::new(said), changed: Condvar::new() }
+        Self { id, subpartitions, said: Mutex::new(said), changed: Changed::default() }
     }
 
     pub(crate) fn id(&self) -> ResultPartitionId {
@@ -249,13 +276,21 @@ impl PartitionState {
     /// The consumer of a subpartition is done with it, or gone.
     pub(crate) fn released(&self, subpartition: u32) {
         self.lock().note(subpartition, RELEASED);
-        self.changed.notify_all();
+        self.changed.tell();
+    }
+
+    /// No consumer will ever come.
+    fn all_released(&self) {
+        let mut said = self.lock();
+        (0..self.subpartitions as u32).for_each(|subpartition| said.note(subpartition, RELEASED));
+        drop(said);
+        self.changed.tell();
     }
 
     /// The consumer of a subpartition has handled all its records.
     pub(crate) fn acknowledge(&self, subpartition: u32) {
         self.lock().note(subpartition, ACKNOWLEDGED);
-        self.changed.notify_all();
+        self.changed.tell();
     }
 
     pub(crate) fn task_event(&self, subpartition: u32, event: Vec<u8>) -> Result<(), Refusal> {
@@ -266,7 +301,7 @@ impl PartitionState {
         said.weight += weight(&event);
         said.events.push_back((subpartition, event));
         drop(said);
-        self.changed.notify_all();
+        self.changed.tell();
         Ok(())
     }
 
@@ -280,28 +315,20 @@ impl PartitionState {
 
     /// Waits until every consumer is done or gone; `false` if `deadline` came first.
     pub(crate) fn wait_released(&self, deadline: Option<Instant>) -> bool {
-        self.wait(deadline, |said| said.released >= self.subpartitions)
+        self.changed.wait(&self.said, deadline, |said| said.released >= self.subpartitions)
+    }
+
+    pub(crate) async fn wait_released_async(&self) {
+        self.changed.wait_async(&self.said, |said| said.released >= self.subpartitions).await;
     }
 
     /// Waits until every consumer has handled all records, or is gone; `false` if `deadline` came first.
     pub(crate) fn wait_acknowledged(&self, deadline: Option<Instant>) -> bool {
-        self.wait(deadline, |said| said.settled >= self.subpartitions)
+        self.changed.wait(&self.said, deadline, |said| said.settled >= self.subpartitions)
     }
 
-    fn wait(&self, deadline: Option<Instant>, done: impl Fn(&Said) -> bool) -> bool {
-        let mut said = self.lock();
-        while !done(&said) {
-            let Some(deadline) = deadline else {
-                said = self.changed.wait(said).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left == Duration::ZERO {
-                return false;
-            }
-            said = self.changed.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
+    pub(crate) async fn wait_acknowledged_async(&self) {
+        self.changed.wait_async(&self.said, |said| said.settled >= self.subpartitions).await;
     }
 }
 
