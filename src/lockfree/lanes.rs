@@ -280,7 +280,7 @@ impl Lanes {
         // SAFETY: not closed, so it was made, and is kept until we are dropped. (Relaxed: the owner alone writes it.)
         let block = unsafe { &*self.block.load(Ordering::Relaxed) };
         // ORDERING V10 Acquire, pairs with V9: the slots, and that the producer's last touch is behind it.
-        block.iter().fold(true, |quiet, lane| quiet & (lane.mine.pushed.load(Ordering::Acquire) & 1 == 0))
+        block.iter().all(|lane| lane.mine.pushed.load(Ordering::Acquire) & 1 == 0)
     }
 }
 

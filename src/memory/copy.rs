@@ -6,13 +6,14 @@
 //! before. Eight bytes loaded by themselves come straight from the store: with 64 bytes in each record, 10 ns for one
 //! in place of 16.
 //!
-//! **Short.** The call of a `memcpy` that learns the length at run time takes as long as all else that a record of 8 bytes
-//! needs. Up to 72 bytes are copied by two loads and two stores that overlap in the middle.
+//! **Short.** The call of a `memcpy` that learns the length at run time takes as long as all else that a record of 8
+//! bytes needs. Most lengths up to 72 bytes are copied by a few loads and stores that overlap, without one.
 //!
-//! **Long.** For long copies the system's `memcpy` uses the processor's own (`rep movsb`), and on some that is 13 times as slow where
-//! the target begins a few bytes behind the source, counted within their pages: each load is then taken to depend on the
-//! store before it. Segments begin with a page, and what is copied to and from them begins a few bytes off one, by chance or
-//! by the four bytes of a length; so it is no rare case. Copies that are short enough it makes by plain loads and stores.
+//! **Long.** For long copies the system's `memcpy` uses the processor's own (`rep movsb`), and on some processors that is
+//! 13 times as slow where the target begins a few bytes behind the source, counted within their pages: each load is then
+//! taken to depend on the store before it. Segments begin with a page, and what is copied to and from them begins a few
+//! bytes off one, by chance or by the four bytes of a length; so it is no rare case. Copies that are short enough `memcpy`
+//! makes by plain loads and stores.
 //!
 //! # Source
 //! glibc's bugs 30994 and 30995, *REP MOVSB performance suffers from page aliasing on Zen 4*.
@@ -62,9 +63,8 @@ fn ends<const N: usize>(dst: &mut [u8], src: &[u8]) -> bool {
     true
 }
 
-/// Appends `src` to `dst`, as [`copy`] does.
+/// Appends `src` to `dst`, which has room for it, in parts as [`copy`] does.
 pub(crate) fn append(dst: &mut Vec<u8>, src: &[u8]) {
-    dst.reserve_exact(src.len());
     src.chunks(PART).for_each(|part| dst.extend_from_slice(part));
 }
 

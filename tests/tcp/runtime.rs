@@ -74,6 +74,17 @@ async fn read(mut reader: RecordReader) -> Result<u64, Arc<ChannelError>> {
     Ok(count)
 }
 
+/// Reads on from the record of that `number` to the failure that ends its channel.
+async fn failure_after(reader: &mut RecordReader, mut number: u64) -> Arc<ChannelError> {
+    loop {
+        match is_next(reader, number).await {
+            Ok(more) => assert!(more, "an end without one"),
+            Err(error) => return channel_error(error),
+        }
+        number += 1;
+    }
+}
+
 /// All segments are home, once tasks that were dropped have let go of theirs.
 fn all_home(pool: &NetworkBufferPool) {
     wait_until(|| (pool.in_use() == 0).then_some(()));
@@ -189,14 +200,7 @@ fn a_server_that_is_dropped_waits_for_nobody_and_tells_everybody() {
         drop(server); // on the only thread that could close its connections
         assert!(matches!(writing.await.unwrap(), Err(WriteError::Released { .. })));
         assert!(matches!(write(never_read, u64::MAX).await, Err(WriteError::Released { .. })));
-        let mut number = 1;
-        let error = loop {
-            match is_next(&mut reader, number).await {
-                Ok(more) => assert!(more, "an end without one"),
-                Err(error) => break channel_error(error),
-            }
-            number += 1;
-        };
+        let error = failure_after(&mut reader, 1).await;
         assert!(matches!(error.failure, Failure::Closed | Failure::Lost(_)), "{error}");
     });
     drop(runtime);
@@ -216,14 +220,7 @@ fn a_client_that_is_dropped_ends_its_channels_in_order() {
         drop(client);
         assert!(matches!(writing.await.unwrap(), Err(WriteError::Released { .. })));
         served.wait_released_async().await;
-        let mut number = 1;
-        let error = loop {
-            match is_next(&mut reader, number).await {
-                Ok(more) => assert!(more, "an end without one"),
-                Err(error) => break channel_error(error),
-            }
-            number += 1;
-        };
+        let error = failure_after(&mut reader, 1).await;
         assert!(matches!(error.failure, Failure::ShutDown), "{error}");
         server.shutdown_async().await;
     });

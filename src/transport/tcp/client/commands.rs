@@ -6,10 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::sync::mpsc::{UnboundedReceiver, error::TryRecvError};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{error::Failure, session::OpenGate};
-use crate::channel::Said;
+use crate::{channel::Said, transport::tcp::drain::close_and_drain};
 
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -44,15 +44,11 @@ impl Commands {
 
     /// Takes no more, and fails the gates that were to be opened.
     pub(super) fn fail(&mut self, failure: &Failure) {
-        self.receiver.close();
-        loop {
-            match self.receiver.try_recv() {
-                Ok(Command::Open(gate)) => gate.fail(self.peer.clone(), failure),
-                Ok(_) => {}
-                Err(TryRecvError::Empty) => std::thread::yield_now(), // somebody is half through with sending
-                Err(TryRecvError::Disconnected) => return,
+        close_and_drain(&mut self.receiver, |command| {
+            if let Command::Open(gate) = command {
+                gate.fail(self.peer.clone(), failure);
             }
-        }
+        });
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{error::ConnectionError, registry::Delivery, session::Session};
 use crate::transport::tcp::{
+    drain::close_and_drain,
     limits::{ServerLimits, after},
     link::Link,
     traffic::{Counter, Traffic},
@@ -207,11 +208,11 @@ impl<L: Link> Connection<L> {
 impl<L> Drop for Connection<L> {
     /// What was delivered and not taken has lost its consumer.
     fn drop(&mut self) {
-        while let Ok(delivery) = self.deliveries.try_recv() {
+        close_and_drain(&mut self.deliveries, |delivery| {
             if let Delivery::Partition(request, _receiver, partition) = delivery {
                 partition.released(request.subpartitions.first);
             }
-        }
+        });
     }
 }
 

@@ -3,10 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -48,9 +45,14 @@ pub(crate) enum Request {
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    partitions: Mutex<HashMap<ResultPartitionId, Known>>,
-    /// Nobody will ask any more: set under the lock.
-    closed: AtomicBool,
+    partitions: Mutex<Partitions>,
+}
+
+#[derive(Debug, Default)]
+struct Partitions {
+    known: HashMap<ResultPartitionId, Known>,
+    /// Nobody will ask any more.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -96,7 +98,7 @@ pub struct AlreadyServed {
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ResultPartitionId, Known>> {
+    fn lock(&self) -> MutexGuard<'_, Partitions> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner) // nothing that can panic leaves it half done
     }
 
@@ -107,17 +109,17 @@ impl Registry {
         receivers: Vec<Receiver>,
     ) -> Result<Arc<PartitionState>, AlreadyServed> {
         let mut partitions = self.lock();
-        if matches!(partitions.get(&id), Some(Known::Here { .. })) {
+        if matches!(partitions.known.get(&id), Some(Known::Here { .. })) {
             return Err(AlreadyServed { id });
         }
         let state = Arc::new(PartitionState::new(id, receivers.len()));
-        if self.closed.load(Ordering::Relaxed) {
+        if partitions.closed {
             drop(partitions); // receivers wake writers: not under the lock
             state.all_released();
             return Ok(state);
         }
         let mut receivers: Vec<_> = receivers.into_iter().map(Some).collect();
-        if let Some(Known::Awaited(awaiting)) = partitions.remove(&id) {
+        if let Some(Known::Awaited(awaiting)) = partitions.known.remove(&id) {
             for (request, waiter) in awaiting.requests.into_values() {
                 let delivery = match take(&mut receivers, &request, &state) {
                     Ok(receiver) => Delivery::Partition(request, receiver, state.clone()),
@@ -134,14 +136,14 @@ impl Registry {
                 }
             }
         }
-        partitions.insert(id, Known::Here { receivers, state: state.clone() });
+        partitions.known.insert(id, Known::Here { receivers, state: state.clone() });
         Ok(state)
     }
 
     /// Takes the subpartition that is asked for, or leaves word where it is awaited.
     pub(crate) fn request(&self, request: &PartitionRequest, waiter: &Waiter) -> Request {
         let mut partitions = self.lock();
-        let known = partitions.entry(request.partition).or_insert_with(|| Known::Awaited(Awaiting::default()));
+        let known = partitions.known.entry(request.partition).or_insert_with(|| Known::Awaited(Awaiting::default()));
         match known {
             Known::Here { receivers, state } => match take(receivers, request, state) {
                 Ok(receiver) => Request::Here(receiver, state.clone()),
@@ -157,10 +159,10 @@ impl Registry {
     /// A request need not be delivered any more.
     pub(crate) fn forget(&self, request: &PartitionRequest, waiter: &Waiter) {
         let mut partitions = self.lock();
-        if let Some(Known::Awaited(awaiting)) = partitions.get_mut(&request.partition) {
+        if let Some(Known::Awaited(awaiting)) = partitions.known.get_mut(&request.partition) {
             awaiting.forget(request, waiter);
             if awaiting.requests.is_empty() {
-                partitions.remove(&request.partition);
+                partitions.known.remove(&request.partition);
             }
         }
     }
@@ -168,8 +170,8 @@ impl Registry {
     /// Serves a partition no more: what was not asked for goes, and later requests wait for another of that id.
     pub(crate) fn remove(&self, id: ResultPartitionId) {
         let mut partitions = self.lock();
-        if matches!(partitions.get(&id), Some(Known::Here { .. })) {
-            let removed = partitions.remove(&id);
+        if matches!(partitions.known.get(&id), Some(Known::Here { .. })) {
+            let removed = partitions.known.remove(&id);
             drop(partitions); // receivers wake writers: not under the lock
             drop(removed);
         }
@@ -180,8 +182,8 @@ impl Registry {
     /// Nobody will ask any more: whoever writes what was not asked for is told that its readers are gone, now and later.
     pub(crate) fn close(&self) {
         let mut partitions = self.lock();
-        self.closed.store(true, Ordering::Relaxed); // written and read under the lock
-        let known = std::mem::take(&mut *partitions);
+        partitions.closed = true;
+        let known = std::mem::take(&mut partitions.known);
         drop(partitions); // as in `remove`
         for known in known.into_values() {
             if let Known::Here { receivers, state } = known {
