@@ -1,5 +1,6 @@
 //! Records over TCP on the loopback interface, beside what bare programs reach: `cargo bench --features net --bench
-//! network`, or `make bench FILTER=network`. An argument keeps only the tables whose title contains it.
+//! network`, or `make bench FILTER=network`. An argument keeps only the tables whose title contains it; behind `latency`, one
+//! more keeps one of its rows, `bare`, `tasks` or `threads`, as to count what it asks of the system.
 //!
 //! * *throughput*: against two threads with blocking sockets that send nothing but frames of a 47-byte header and 32 KiB,
 //!   eight in one vectored write, and read each body with the next header in one vectored read.
@@ -61,7 +62,7 @@ fn main() {
         throughput("TLS: 32764 B records, per 32 KiB", SEGMENT - 4, 128 << 20, 1, Some(&Certificates::new()));
     }
     if wanted("latency") {
-        latency();
+        latency(std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).nth(1).as_deref());
     }
     if wanted("trickle") {
         trickle();
@@ -291,28 +292,30 @@ fn percentiles(mut times: Vec<Duration>) -> [Duration; 3] {
     [500, 990, 999].map(|per_mille| times[times.len() * per_mille / 1000])
 }
 
-fn latency() {
+fn latency(only: Option<&str>) {
     type PingPong = fn() -> Vec<Duration>;
-    let contestants: [(&str, PingPong); 3] = [
+    let mut contestants: Vec<(&str, PingPong)> = vec![
         ("bare tokio", bare_ping_pong),
         ("forebay, on the tasks' runtimes", ping_pong_of_tasks),
         ("forebay, network threads of its own", ping_pong),
     ];
-    let mut rounds = contestants.map(|_| Vec::new());
+    contestants.retain(|(name, _)| only.is_none_or(|only| name.contains(only)));
+    let mut rounds = vec![Vec::new(); contestants.len()];
     for _ in 0..5 {
-        for (rounds, (_, run)) in rounds.iter_mut().zip(contestants) {
+        for (rounds, (_, run)) in rounds.iter_mut().zip(&contestants) {
             rounds.push(percentiles(run()));
         }
     }
     println!("\nlatency: round trip of 64 B, each flushed; medians of 5 rounds of {TRIPS}, and times the bare one's");
-    let middles = rounds.map(|rounds| {
+    let middle = |rounds: &Vec<[Duration; 3]>| {
         [0, 1, 2].map(|nth| {
             let mut values: Vec<_> = rounds.iter().map(|round| round[nth]).collect();
             values.sort_unstable();
             values[values.len() / 2].as_secs_f64() * 1e6
         })
-    });
-    for ((name, _), middle) in contestants.iter().zip(middles) {
+    };
+    let middles: Vec<_> = rounds.iter().map(middle).collect();
+    for ((name, _), &middle) in contestants.iter().zip(&middles) {
         print!("  {name:<36}");
         for (what, (ours, bare)) in ["p50", "p99", "p99.9"].into_iter().zip(middle.into_iter().zip(middles[0])) {
             print!("{what:>8} {ours:>7.1} µs {:>5.2} x", ours / bare);
