@@ -1,4 +1,5 @@
-//! Peers that ask and take nothing, and the passing of time: one side of a conversation, the other by hand.
+//! Peers that ask and take nothing, what they are told of credit, and the passing of time: one side of a conversation, the
+//! other by hand.
 
 use std::{
     cell::RefCell,
@@ -33,8 +34,8 @@ use crate::{
     gate::{BufferOrEvent, InputGate},
     pool::NetworkBufferPool,
     wire::{
-        BufferResponse, ErrorResponse, InputChannelId, Message, PartitionRequest, ResultPartitionId,
-        ResultSubpartitionIndexSet,
+        BufferResponse, Decoder, ErrorResponse, InputChannelId, Limits, Message, PartitionRequest, ResultPartitionId,
+        ResultSubpartitionIndexSet, Role,
     },
 };
 
@@ -315,4 +316,58 @@ fn events_do_not_pile_up_before_a_reader_that_takes_none() {
     let error = gate.try_next().unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("events of 4096 KiB wait"), "{cause}");
+}
+
+/// Has a sender send `count` buffers one by one, each read as it comes, with `backlog` more behind each; how often it is told
+/// of credit. It has some before each.
+fn told(reading: &mut Reading, count: u32, backlog: u32, idle: bool) -> usize {
+    let (mut gate, receiver) = reading.open();
+    let (mut credit, mut told) = (GateOptions::default().exclusive, 0);
+    let mut decoder = Decoder::new(Role::Consumer, Limits::default());
+    for sequence_number in 0..count {
+        let header = BufferResponse {
+            receiver,
+            subpartition: Some(0),
+            partials: 0,
+            sequence_number,
+            backlog,
+            data_type: DataType::DATA_BUFFER,
+            compressed: false,
+            size: 4,
+        };
+        credit = credit.checked_sub(1).expect("some is left");
+        reading.peer.send_bytes(&header.encode().unwrap());
+        reading.peer.send_bytes(&[0; 4]);
+        reading.poll();
+        if idle {
+            reading.connection.tell_when_idle(&mut Context::from_waker(Waker::noop())).unwrap();
+        }
+        assert!(matches!(gate.try_next().unwrap(), Some((_, BufferOrEvent::Buffer(_)))));
+        let (taken, mut at) = (reading.peer.take(), 0);
+        while let Some(message) = decoder.next(&taken, &mut at).unwrap() {
+            let Message::AddCredit { credit: more, .. } = message else { panic!("{message:?}") };
+            credit += more;
+            told += 1;
+        }
+    }
+    told
+}
+
+#[test]
+fn a_sender_with_nothing_waiting_is_seldom_told_of_credit() {
+    // It has half of the 8 floating ones ahead, and is told again when it has no more than its 2.
+    let told = told(&mut Reading::new(), 100, 0, true);
+    assert!((20..=26).contains(&told), "{told} times");
+}
+
+#[test]
+fn a_sender_that_is_out_of_credit_does_not_wait_until_this_side_is_idle() {
+    let told = told(&mut Reading::new(), 100, 0, false);
+    assert!((10..=26).contains(&told), "{told} times");
+}
+
+#[test]
+fn a_sender_with_more_waiting_is_told_before_it_is_out_of_credit() {
+    let told = told(&mut Reading::new(), 100, 20, false);
+    assert!(told >= 20, "{told} times");
 }

@@ -116,7 +116,11 @@ impl Link for TcpStream {
         loop {
             ready!(self.poll_read_ready(context))?;
             let socket = SockRef::from(&*self);
-            match moved(self, Interest::READABLE, room, || (&*socket).read_vectored(parts)) {
+            let read = || match &mut *parts {
+                [part] => (&*socket).read(part), // less for the system to look at
+                parts => (&*socket).read_vectored(parts),
+            };
+            match moved(self, Interest::READABLE, room, read) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }
@@ -128,7 +132,11 @@ impl Link for TcpStream {
         loop {
             ready!(self.poll_write_ready(context))?;
             let socket = SockRef::from(&*self);
-            match moved(self, Interest::WRITABLE, room, || (&*socket).write_vectored(parts)) {
+            let write = || match parts {
+                [part] => (&*socket).write(part),
+                parts => (&*socket).write_vectored(parts),
+            };
+            match moved(self, Interest::WRITABLE, room, write) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }

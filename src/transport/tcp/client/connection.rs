@@ -44,10 +44,23 @@ impl<L: Link> Connection<L> {
         self.counter.add(&mut self.counted, self.session.inlet.traffic);
         let end = ready!(end);
         if let Err(failure) = &end {
-            self.session.fail(failure);
-            self.commands.fail(failure);
+            self.fail(failure);
         }
         Poll::Ready(end)
+    }
+
+    fn fail(&mut self, failure: &Failure) {
+        self.session.fail(failure);
+        self.commands.fail(failure);
+    }
+
+    /// Writes the credit that was put off until there is nothing else to do.
+    ///
+    /// # Errors
+    /// [`Failure`], which the channels have been told of: the connection has ended.
+    pub(crate) fn tell_when_idle(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        self.session.tell_when_idle();
+        self.poll_write(context).inspect_err(|failure| self.fail(failure))
     }
 
     fn poll_inner(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), Failure>> {
@@ -133,10 +146,25 @@ fn lost(error: io::Error) -> Failure {
 /// Polls `connection` until it has ended, and minds the time.
 pub(crate) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), Failure> {
     let mut sleep = pin!(tokio::time::sleep_until(Instant::now().into()));
+    let mut idle = pin!(tokio::task::yield_now());
+    let mut waits_for_idle = false;
     std::future::poll_fn(|context| {
         loop {
             if let Poll::Ready(end) = connection.poll(context, Instant::now()) {
                 return Poll::Ready(end);
+            }
+            if !connection.session.tells_when_idle() {
+                waits_for_idle = false;
+            } else {
+                if !std::mem::replace(&mut waits_for_idle, true) {
+                    idle.set(tokio::task::yield_now()); // behind what runs on this thread, and what has come for it
+                }
+                if idle.as_mut().poll(context).is_ready() {
+                    waits_for_idle = false;
+                    if let Err(failure) = connection.tell_when_idle(context) {
+                        return Poll::Ready(Err(failure));
+                    }
+                }
             }
             let Some(deadline) = connection.deadline() else { return Poll::Pending };
             sleep.as_mut().reset(deadline.into());

@@ -15,6 +15,11 @@
 //! sender. Segments are alike; what is taken beyond the exclusive ones is the floating part, shared by who wants it, in
 //! turn. A pool that requires the exclusive ones guarantees that each channel goes on as long as the gate is read.
 //!
+//! A sender that sends all it has at once would be told of one credit for each buffer: a message against the stream, a call to
+//! the system to send it and two to receive it, as much as the buffer itself takes. So channels with exclusive credits have
+//! some ahead of what waits, up to half of the floating part in all, and are told of it together, when the sender has no more
+//! left than it would have without that. A sender with less than waits there is told as soon as it is as much as it has left.
+//!
 //! # Source
 //! Flink's `BufferManager` and `RemoteInputChannel`, where each segment is a channel's or floating. There the floating ones
 //! of a gate go to whichever peer's channels ask; here each connection has a part of them, for it may be on a thread of its
@@ -40,6 +45,18 @@ pub(crate) struct Credit {
     wanting: bool,
 }
 
+/// When a sender is to be told of its credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tell {
+    /// It knows of all.
+    Nothing,
+    /// Not yet: it has enough.
+    Later,
+    /// Once this side has nothing else to do: it has some left.
+    WhenIdle,
+    Now,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Segments {
@@ -48,6 +65,8 @@ pub(crate) struct Segments {
     /// Credits outstanding, of all channels.
     granted: u32,
     exclusive: u32,
+    /// Credits beyond those of a channel whose sender has nothing waiting.
+    ahead: u32,
     wanting: VecDeque<u32>,
     /// Channels that are open.
     channels: usize,
@@ -65,13 +84,16 @@ impl Credit {
         self.outstanding - self.untold
     }
 
-    /// Whether it is time to tell: the sender would soon be without.
-    pub(super) fn is_worth_telling(&self) -> bool {
-        self.untold > 0 && self.untold >= self.told()
-    }
-
-    pub(super) fn has_untold(&self) -> bool {
-        self.untold > 0
+    /// When to tell. Of a sender with more than waits for credit: once it is as much as it has left. Of one that has sent
+    /// all it had: once it has at most `few` left, and then what this side has to send to others comes first.
+    pub(super) fn when_to_tell(&self, few: u32) -> Tell {
+        match self.untold {
+            0 => Tell::Nothing,
+            untold if untold < self.told() => Tell::Later,
+            _ if self.backlog > 0 || self.told() == 0 => Tell::Now,
+            _ if self.told() <= few => Tell::WhenIdle,
+            _ => Tell::Later,
+        }
     }
 
     /// What to tell now.
@@ -79,14 +101,21 @@ impl Credit {
         std::mem::take(&mut self.untold)
     }
 
-    fn wants_more(&self, exclusive: u32) -> bool {
+    /// Whether buffers wait for more, or would have to if they came.
+    fn needs_more(&self, exclusive: u32) -> bool {
         self.outstanding < self.backlog.saturating_add(exclusive)
+    }
+
+    fn wants_more(&self, exclusive: u32, ahead: u32) -> bool {
+        self.outstanding < self.backlog.max(ahead).saturating_add(exclusive)
     }
 }
 
 impl Segments {
-    pub(super) fn new(pool: LocalBufferPool, exclusive: u32, channels: usize) -> Self {
-        Self { pool, spare: Vec::new(), granted: 0, exclusive, wanting: VecDeque::new(), channels }
+    /// For so many channels, with that many segments each and `floating` for all of them.
+    pub(super) fn new(pool: LocalBufferPool, exclusive: u32, floating: u32, channels: usize) -> Self {
+        let ahead = if exclusive == 0 { 0 } else { floating / 2 / channels.max(1) as u32 };
+        Self { pool, spare: Vec::new(), granted: 0, exclusive, ahead, wanting: VecDeque::new(), channels }
     }
 
     /// Credits that each channel has at least.
@@ -120,7 +149,7 @@ impl Segments {
     /// `channel` has so many buffers waiting at its sender.
     pub(super) fn backlog(&mut self, channel: u32, credit: &mut Credit, backlog: u32) {
         credit.backlog = backlog;
-        if !credit.wanting && credit.wants_more(self.exclusive) {
+        if !credit.wanting && credit.wants_more(self.exclusive, self.ahead) {
             credit.wanting = true; // V2
             self.wanting.push_back(channel);
         }
@@ -160,7 +189,7 @@ impl Segments {
                 self.wanting.pop_front();
                 continue;
             };
-            let mut more = credit.wants_more(self.exclusive);
+            let mut more = credit.wants_more(self.exclusive, self.ahead);
             if more {
                 if !self.set_one_aside(context, channels) {
                     return;
@@ -170,7 +199,7 @@ impl Segments {
                 credit.outstanding += 1;
                 credit.untold += 1;
                 granted.push(channel);
-                more = credit.wants_more(self.exclusive);
+                more = credit.wants_more(self.exclusive, self.ahead);
             }
             self.wanting.pop_front();
             if let Some(credit) = channels.credit(channel) {
@@ -192,7 +221,8 @@ impl Segments {
             return true;
         }
         let mut segment = self.pool.try_request().ok();
-        if segment.is_none() && self.wanting.iter().any(|&c| channels.credit(c).is_some_and(|c| c.told() <= 1)) {
+        let short = |credit: &mut Credit| credit.told() <= 1 && credit.needs_more(self.exclusive);
+        if segment.is_none() && self.wanting.iter().any(|&channel| channels.credit(channel).is_some_and(short)) {
             segment = match self.pool.poll_request(context) {
                 Poll::Ready(segment) => segment.ok(),
                 Poll::Pending => None,

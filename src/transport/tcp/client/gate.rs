@@ -81,7 +81,8 @@ pub struct GateOptions {
     /// 0 is allowed; then data are announced before they are sent. 2 unless set, as Flink's.
     pub exclusive: u32,
     /// Segments beyond those, of the whole gate, for channels with more data. Its connections, one for each peer and
-    /// stripe, get a part each, by their channels; without exclusive segments each gets one at least. 8 unless set, as
+    /// stripe, get a part each, by their channels; without exclusive segments each gets one at least. Up to half of them are
+    /// set aside, in equal parts, for channels that data have come for, whether more wait there or not. 8 unless set, as
     /// Flink's.
     pub floating: u32,
     /// What the peers compress data with, if they do: the wire does not say. None unless set. Takes up to 8 segments more
@@ -236,7 +237,7 @@ impl Peer<'_> {
         Ok(OpenGate {
             token,
             segment_size: local.segment_size(),
-            segments: Segments::new(local, options.exclusive, self.channels.len()),
+            segments: Segments::new(local, options.exclusive, floating, self.channels.len()),
             unpack,
             partitions: self.ids.clone(),
             channels: Vec::with_capacity(self.channels.len()),

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     commands::{Command, Commands},
-    credit::{Credit, Credits, Segments},
+    credit::{Credit, Credits, Segments, Tell},
     error::{ChannelError, Failure},
     inlet::Inlet,
     unpack::Unpack,
@@ -170,7 +170,10 @@ pub(crate) struct State {
     retries: VecDeque<Retry>,
     retry_until: Duration,
     dirty: Vec<u32>,
-    told: Vec<u32>,
+    /// Channels with credit that their sender does not know of.
+    untold: Vec<u32>,
+    /// Some of them are to be told once this side is idle.
+    tells_when_idle: bool,
     out: Vec<u8>,
     written: usize,
     now: Instant,
@@ -193,7 +196,8 @@ impl Session {
             retries: VecDeque::new(),
             retry_until,
             dirty: Vec::new(),
-            told: Vec::new(),
+            untold: Vec::new(),
+            tells_when_idle: false,
             out: Vec::new(),
             written: 0,
             now,
@@ -257,6 +261,18 @@ impl Session {
         self.state.unpack(context);
         self.state.poll_opening(context);
         self.state.grant(context);
+        self.state.tell(Tell::Now);
+    }
+
+    /// Whether there is credit to [tell when idle](Self::tell_when_idle).
+    pub(crate) fn tells_when_idle(&self) -> bool {
+        self.state.tells_when_idle
+    }
+
+    /// Writes down the credit that was put off until there is nothing else to do. A sender that is out of credit does not wait
+    /// for it.
+    pub(crate) fn tell_when_idle(&mut self) {
+        self.state.tell(Tell::WhenIdle);
     }
 
     /// When [`expire`](Self::expire) is to be called next.
@@ -461,26 +477,38 @@ impl State {
         }
     }
 
-    /// Grants what segments allow, and tells the senders that need to know.
+    /// Grants what segments allow.
     fn grant(&mut self, context: &mut Context<'_>) {
         for gate in self.gates.iter_mut().flatten() {
-            gate.segments.grant(context, &mut self.channels, &mut self.told);
+            gate.segments.grant(context, &mut self.channels, &mut self.untold);
         }
+    }
+
+    /// Tells the senders that are to know now, or those too that are to when this side is idle.
+    fn tell(&mut self, when: Tell) {
         if self.out.len() - self.written > MOST_OUT {
             return; // the credits wait, and become one
         }
-        let mut told = std::mem::take(&mut self.told);
-        told.retain(|&index| {
+        self.tells_when_idle = false;
+        let mut untold = std::mem::take(&mut self.untold);
+        untold.retain(|&index| {
             let Some(channel) = self.channels.get(index) else { return false };
-            if !channel.credit.is_worth_telling() {
-                return channel.credit.has_untold();
+            let few = self.gates[channel.gate as usize].as_ref().map_or(1, |gate| gate.segments.exclusive());
+            match channel.credit.when_to_tell(few) {
+                Tell::Nothing => return false,
+                Tell::Later => return true,
+                Tell::WhenIdle if when == Tell::Now => {
+                    self.tells_when_idle = true;
+                    return true;
+                }
+                Tell::WhenIdle | Tell::Now => {}
             }
             let credit = channel.credit.tell();
             let receiver = self.id(index);
             self.send(&Message::AddCredit { credit, receiver });
             false
         });
-        self.told = told;
+        self.untold = untold;
     }
 
     /// Tells the gates of what came.
