@@ -153,9 +153,7 @@ pub(crate) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), F
             if let Poll::Ready(end) = connection.poll(context, Instant::now()) {
                 return Poll::Ready(end);
             }
-            if !connection.session.tells_when_idle() {
-                waits_for_idle = false;
-            } else {
+            if connection.session.tells_when_idle() {
                 if !std::mem::replace(&mut waits_for_idle, true) {
                     idle.set(tokio::task::yield_now()); // behind what runs on this thread, and what has come for it
                 }
@@ -165,6 +163,8 @@ pub(crate) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), F
                         return Poll::Ready(Err(failure));
                     }
                 }
+            } else {
+                waits_for_idle = false;
             }
             let Some(deadline) = connection.deadline() else { return Poll::Pending };
             sleep.as_mut().reset(deadline.into());
