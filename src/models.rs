@@ -278,6 +278,11 @@ impl Readers {
         self.0.grant(index, credit);
     }
 
+    /// Gathers from now on.
+    pub fn gather(&mut self) {
+        self.0.gather(true);
+    }
+
     /// What is sent next, if there is anything.
     pub fn try_next(&mut self) -> Option<(u32, Sent)> {
         let (index, found) = self.0.next()?;
@@ -288,13 +293,18 @@ impl Readers {
         })
     }
 
-    /// The same, waiting for it as a connection's task does.
+    /// The same, waiting for it as a connection's task does, for which the time to gather is over at once.
     #[allow(clippy::should_implement_trait, reason = "as the gate's `next`")]
     pub fn next(&mut self) -> (u32, Sent) {
         let found = block_on(None, |context| {
             loop {
                 if let Some(found) = self.try_next() {
                     return Poll::Ready(found);
+                }
+                if self.0.is_gathering() {
+                    self.0.gathered();
+                    self.0.turn();
+                    continue;
                 }
                 if self.0.park(context.waker()) {
                     return Poll::Pending;

@@ -11,7 +11,12 @@ use loom::thread;
 
 /// A partition of one channel, with segments of 8 bytes.
 fn partition(segments: u32) -> (NetworkBufferPool, ResultPartition, Unread) {
-    let pool = NetworkBufferPool::builder().segments(segments).segment_size(8).build().unwrap();
+    partition_of(segments, 8)
+}
+
+/// The same, with segments of so many.
+fn partition_of(segments: u32, size: usize) -> (NetworkBufferPool, ResultPartition, Unread) {
+    let pool = NetworkBufferPool::builder().segments(segments).segment_size(size).build().unwrap();
     let local = pool.local_pool("writer").required(segments).maximum(segments).build().unwrap();
     let (partition, mut unread) = serve(local, 1);
     (pool, partition, unread.remove(0))
@@ -54,6 +59,35 @@ fn a_flush_is_sent_though_the_segment_stays_open() {
         let (_, Sent::Data(buffer)) = readers.next() else { panic!("there is nothing else") };
         assert_eq!(&buffer[4..], b"a");
         drop(writer.join().unwrap());
+    });
+}
+
+/// 2 threads, 1 segment that stays open: of two flushes the second may come in the turn of the first, and be gathered; in the
+/// turn behind it is sent. Mutants: the round behind gathering, the token of who gathers.
+#[test]
+fn a_flush_that_is_gathered_is_sent_in_the_end() {
+    loom::model(|| {
+        let (_pool, partition, unread) = partition_of(1, 16);
+        let writer = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            for record in [&b""[..], &b""[..]] {
+                writer.emit(record).unwrap(); // its length alone: 4 bytes
+                writer.flush();
+            }
+            writer
+        });
+        let mut readers = Readers::new(1);
+        readers.gather();
+        readers.open(unread, 2).unwrap();
+        let mut sent = 0;
+        while sent < 8 {
+            let (_, Sent::Data(buffer)) = readers.next() else { panic!("there is nothing else") };
+            sent += buffer.len();
+        }
+        assert_eq!(sent, 8);
+        let writer = writer.join().unwrap();
+        assert!(readers.try_next().is_none(), "nothing else");
+        drop(writer);
     });
 }
 

@@ -4,18 +4,28 @@
 //!  writers ── announce ──▶ Signal.inbox ── collect ──▶ ready: [3, 0, 7] ── next: one buffer each, in turn ──▶ frames
 //!                                                       ▲   │ nothing: let the token go, announced anew
 //!                                         grant, resume │   ├──────────────────────────▶ idle
-//!                                                       └── held ◀── no credit, or blocked: the token stays
+//!                                                       ├── held ◀── no credit, or blocked: the token stays
+//!                                              gathered └── gathering ◀── flushed again in the same turn: the token stays
 //! ```
 //!
 //! # Invariants
-//! * **N1** A reader is in `ready` only with its channel's token, and at most once; so its index is in the signal's inbox
-//!   at most once, and not in both.
+//! * **N1** A reader is in `ready` or in `gathering` only with its channel's token, and at most once; so its index is in the
+//!   signal's inbox at most once, and in no two of the three.
 //! * **N2** Data leave only for a credit; events need none.
-//! * **N3** A slot is used again only when its index is neither in `ready` nor in the inbox nor about to be pushed there:
+//! * **N3** A slot is used again only when its index is in none of the three, nor about to be pushed to the inbox:
 //!   a reader that goes while its channel is announced leaves the slot *leaving* until the index turns up.
 //!
 //! Without credit, or blocked, a reader keeps the token and rests: a writer that goes on wakes nobody. A grant or a
 //! resumption puts it back in turn.
+//!
+//! # Gathering
+//!
+//! A writer that flushes each record faster than they can be sent would have a message and a call to the system for each,
+//! on both sides. A turn is what is done from one waking of the connection to the next. The first thing that is flushed goes
+//! out at once. What is flushed again in the same turn, while that was being written, is gathered: the reader keeps the
+//! token, so no further flush wakes anybody, until who drives the connection says that it has [`gathered`](Readers::gathered)
+//! long enough; then all goes out in one. Who waits for an answer before it flushes again is never in the same turn, so it is
+//! not made to wait. Nor is a segment that is full, or an event, that comes before the reader begins to gather.
 
 #![cfg_attr(not(feature = "net"), allow(dead_code, reason = "the models use but a part of it"))]
 
@@ -35,13 +45,18 @@ pub(crate) struct Reader<T> {
     /// It rests with the token: for credit, or for being resumed.
     held: bool,
     phase: Phase,
-    /// It had no credit when it came: it is told of data before it grants any, and has none behind an event that blocks.
-    without_credit: bool,
+    /// [`WITHOUT_CREDIT`] and [`PART`] in one, for idle channels are to be small.
+    marks: u8,
     /// The writer has flushed, and the open segment was not looked at since.
     flushed: bool,
     /// What its user keeps with it.
     pub(crate) with: T,
 }
+
+/// It had no credit when it came: it is told of data before it grants any, and has none behind an event that blocks.
+const WITHOUT_CREDIT: u8 = 1;
+/// A small part of an open segment was taken in this turn: it is in `parts`.
+const PART: u8 = 2;
 
 impl<T> Reader<T> {
     /// Segments that wait behind what was taken last.
@@ -105,9 +120,18 @@ pub(crate) struct Readers<T> {
     ready: VecDeque<u32>,
     /// Readers with a priority event, one for each. One that is gone, or another in its slot, finds none.
     priority: VecDeque<u32>,
+    /// N1.
+    gathering: Vec<u32>,
+    /// Readers that a small part of an open segment was taken from in this turn.
+    parts: Vec<u32>,
+    /// Whether it gathers at all.
+    gathers: bool,
     signal: Arc<Signal>,
     open: usize,
 }
+
+/// A part of an open segment that is as large is worth a message of its own.
+const LARGE_PART: usize = 8 * 1024;
 
 impl<T> Readers<T> {
     /// For at most `most` readers at a time.
@@ -117,6 +141,9 @@ impl<T> Readers<T> {
             free: Vec::new(),
             ready: VecDeque::new(),
             priority: VecDeque::new(),
+            gathering: Vec::new(),
+            parts: Vec::new(),
+            gathers: false,
             signal: Arc::new(Signal::new(most)),
             open: 0,
         }
@@ -152,8 +179,8 @@ impl<T> Readers<T> {
             None => return Err(receiver),
         };
         receiver.attach(self.signal.clone(), index);
-        let (phase, without_credit) = (Phase::Open, credit == 0);
-        let reader = Reader { receiver, credit, held: false, phase, without_credit, flushed: false, with };
+        let (phase, marks) = (Phase::Open, if credit == 0 { WITHOUT_CREDIT } else { 0 });
+        let reader = Reader { receiver, credit, held: false, phase, marks, flushed: false, with };
         self.slots[index as usize] = Slot::Open(reader);
         self.ready.push_back(index); // N1: it has had the token from the start
         self.open += 1;
@@ -207,7 +234,7 @@ impl<T> Readers<T> {
             Phase::Blocked => reader.phase = Phase::Open,
             Phase::Ended => return true,
         }
-        if reader.without_credit {
+        if reader.is_without_credit() {
             reader.credit = 0;
         }
         self.take_up(index);
@@ -221,6 +248,32 @@ impl<T> Readers<T> {
         {
             self.ready.push_back(index); // N1
         }
+    }
+
+    /// Gathers from now on, or no more.
+    pub(crate) fn gather(&mut self, gather: bool) {
+        self.gathers = gather;
+        self.turn();
+        self.gathered();
+    }
+
+    /// Begins a turn.
+    pub(crate) fn turn(&mut self) {
+        for index in self.parts.drain(..) {
+            if let Some(Slot::Open(reader)) = self.slots.get_mut(index as usize) {
+                reader.marks &= !PART;
+            }
+        }
+    }
+
+    /// Whether [`gathered`](Self::gathered) is waited for.
+    pub(crate) fn is_gathering(&self) -> bool {
+        !self.gathering.is_empty()
+    }
+
+    /// Puts the readers that gather back in turn. What they have is sent once the next [turn](Self::turn) has begun.
+    pub(crate) fn gathered(&mut self) {
+        self.ready.extend(self.gathering.drain(..)); // N1
     }
 
     /// The next thing to send, and whose it is; `None` once nobody has anything.
@@ -237,13 +290,19 @@ impl<T> Readers<T> {
                 self.free.push(index);
                 continue;
             };
-            match reader.next() {
+            let marks = reader.marks;
+            let turn = reader.next(self.gathers);
+            if reader.marks != marks {
+                self.parts.push(index);
+            }
+            match turn {
                 Turn::Item(item, Token::Kept) => {
                     self.ready.push_back(index);
                     return Some((index, Found::Item(item)));
                 }
                 Turn::Item(item, Token::Gone) => return Some((index, Found::Item(item))),
                 Turn::Starved => return Some((index, Found::Starved)),
+                Turn::Gather => self.gathering.push(index), // N1
                 Turn::Idle => {}
             }
         }
@@ -294,6 +353,7 @@ enum Token {
 enum Turn {
     Item(Item, Token),
     Starved,
+    Gather,
     Idle,
 }
 
@@ -319,11 +379,24 @@ impl<T> Reader<T> {
         }
     }
 
+    /// Whether what it may send is a part of an open segment, behind another one in this turn.
+    fn is_to_gather(&mut self) -> bool {
+        self.marks & PART != 0 && !self.receiver.has_whole()
+    }
+
+    fn is_without_credit(&self) -> bool {
+        self.marks & WITHOUT_CREDIT != 0
+    }
+
     /// After [`May::Send`].
-    fn take(&mut self) -> Option<Item> {
+    fn take(&mut self, gathers: bool) -> Option<Item> {
         let item = self.receiver.poll_whole().or_else(|| {
             self.flushed = false; // more of the same segment is of interest only once the writer says so
-            self.receiver.poll()
+            let part = self.receiver.poll();
+            if gathers && matches!(&part, Some(Item::Buffer(part)) if part.len() < LARGE_PART) {
+                self.marks |= PART;
+            }
+            part
         });
         if let Some(Item::Buffer(_)) = &item {
             self.credit -= 1; // N2: looked at in `may`
@@ -332,11 +405,12 @@ impl<T> Reader<T> {
     }
 
     /// One turn of a reader whose token we have.
-    fn next(&mut self) -> Turn {
+    fn next(&mut self, gathers: bool) -> Turn {
         match self.may() {
             May::Rest => return self.rest(),
+            May::Send if self.is_to_gather() => return Turn::Gather,
             May::Send => {
-                if let Some(item) = self.take() {
+                if let Some(item) = self.take(gathers) {
                     return Turn::Item(item, Token::Kept);
                 }
             }
@@ -346,7 +420,10 @@ impl<T> Reader<T> {
         match self.may() {
             May::Rest if self.receiver.requeue() => self.rest(),
             May::Nothing | May::Rest => Turn::Idle, // if there is something it is announced anew, and its turn comes
-            May::Send => match self.take() {
+            May::Send if self.is_to_gather() => {
+                if self.receiver.requeue() { Turn::Gather } else { Turn::Idle } // announced anew, it gathers then
+            }
+            May::Send => match self.take(gathers) {
                 Some(item) if self.receiver.requeue() => Turn::Item(item, Token::Kept),
                 Some(item) => Turn::Item(item, Token::Gone),
                 None => Turn::Idle,
@@ -356,6 +433,6 @@ impl<T> Reader<T> {
 
     fn rest(&mut self) -> Turn {
         self.held = true;
-        if self.without_credit && !self.is_blocked() { Turn::Starved } else { Turn::Idle }
+        if self.is_without_credit() && !self.is_blocked() { Turn::Starved } else { Turn::Idle }
     }
 }

@@ -7,6 +7,7 @@
 mod client;
 mod drain;
 mod events;
+mod gathering;
 mod limits;
 mod link;
 mod options;

@@ -144,6 +144,16 @@ pub(crate) fn server_conversation(input: &[u8]) {
         while let Ok(delivery) = delivered.try_recv() {
             session.take_delivery(delivery);
         }
+        // Bits of the step that nothing else looks at.
+        if step & 16 != 0 {
+            session.gather(step & 32 == 0);
+        }
+        if step & 64 != 0 {
+            session.turn();
+        }
+        if step & 128 != 0 {
+            session.gathered();
+        }
         session.fill();
         let sent = session.out.with_parts(|parts| parts.iter().flat_map(|part| part.to_vec()).collect::<Vec<u8>>());
         session.out.advance(sent.len());
@@ -281,6 +291,9 @@ pub(crate) fn client_conversation(input: &[u8]) {
         assert!(consumer.outstanding() <= segments, "credit without segments");
 
         let Some(step) = program.byte() else { break };
+        if step & 8 != 0 {
+            session.tell_when_idle(); // written with what is next
+        }
         let mut about = None;
         let bytes = match step % 8 {
             0..=3 => {

@@ -261,8 +261,9 @@ fn converse(seed: u64, cut: Option<(bool, usize)>, script: &Script) -> Outcome {
     let registry = Arc::new(Registry::default());
     let (deliveries, delivered) = unbounded_channel();
     let limits = ServerLimits::default();
-    let session = ServerSession::new(registry.clone(), Waiter { connection: 0, deliveries }, limits);
+    let mut session = ServerSession::new(registry.clone(), Waiter { connection: 0, deliveries }, limits);
     let end = PipeEnd { incoming: up.clone(), outgoing: down.clone(), numbers: numbers.clone() };
+    session.gather(seed & 1 == 0);
     let mut server = Some(ServerConnection::new(end, session, delivered, limits, Arc::default(), now));
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..script.channels).map(|_| channel_for_later()).unzip();
     let local = pool.local_pool("writer").required(script.channels).build().unwrap();
@@ -292,19 +293,29 @@ fn converse(seed: u64, cut: Option<(bool, usize)>, script: &Script) -> Outcome {
         idle += 1;
         match numbers.below(4) {
             0 => {
-                if let Some(connection) = &mut server
-                    && let Poll::Ready(end) = connection.poll(&mut context, now)
-                {
-                    producer_failed = end.is_err();
-                    server = None;
+                if let Some(connection) = &mut server {
+                    if numbers.below(2) == 0 {
+                        connection.session.gathered();
+                    }
+                    if let Poll::Ready(end) = connection.poll(&mut context, now) {
+                        producer_failed = end.is_err();
+                        server = None;
+                    }
                 }
             }
             1 => {
-                if let Some(connection) = &mut client
-                    && let Poll::Ready(end) = connection.poll(&mut context, now)
-                {
-                    consumer_failed = end.is_err();
-                    client = None;
+                if let Some(connection) = &mut client {
+                    let end = match connection.poll(&mut context, now) {
+                        Poll::Pending if numbers.below(2) == 0 => {
+                            connection.tell_when_idle(&mut context).err().map(Err)
+                        }
+                        Poll::Pending => None,
+                        Poll::Ready(end) => Some(end),
+                    };
+                    if let Some(end) = end {
+                        consumer_failed = end.is_err();
+                        client = None;
+                    }
                 }
             }
             2 => {

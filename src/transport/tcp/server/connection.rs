@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{error::ConnectionError, registry::Delivery, session::Session};
 use crate::transport::tcp::{
     drain::close_and_drain,
+    gathering::Gathering,
     limits::{ServerLimits, after},
     link::Link,
     traffic::{Counter, Traffic},
@@ -78,6 +79,7 @@ impl<L: Link> Connection<L> {
     }
 
     fn poll_inner(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ConnectionError>> {
+        self.session.turn();
         loop {
             self.take_deliveries(context);
             let read = self.poll_read(context, now)?;
@@ -216,22 +218,40 @@ impl<L> Drop for Connection<L> {
     }
 }
 
-/// Polls `connection` until it has ended, and minds the time.
-pub(crate) async fn run<L: Link>(connection: &mut Connection<L>) -> Result<(), ConnectionError> {
-    let mut sleep = pin!(tokio::time::sleep_until(Instant::now().into()));
+/// Polls `connection` until it has ended, and minds the time. What is flushed in quick succession is gathered for `gather`.
+pub(crate) async fn run<L: Link>(connection: &mut Connection<L>, gather: Duration) -> Result<(), ConnectionError> {
+    let mut sleep = pin!(None);
     let mut asleep_until: Option<Instant> = None;
+    let mut requested = false;
+    let mut gathering = Gathering::new(gather);
+    connection.session.gather(gathering.is_possible());
     std::future::poll_fn(|context| {
         loop {
             if let Poll::Ready(end) = connection.poll(context, Instant::now()) {
                 return Poll::Ready(end);
             }
+            if connection.session.is_gathering()
+                && let Poll::Ready(over) = gathering.poll(context)
+            {
+                if over.is_err() {
+                    connection.session.gather(false); // the system has no timer for it
+                }
+                connection.session.gathered();
+                continue;
+            }
+            if connection.session.has_requested() && !std::mem::replace(&mut requested, true) {
+                sleep.set(None); // while there is any, the system sets a timer whenever the thread has nothing to do
+                asleep_until = None;
+            }
             let Some(deadline) = connection.deadline() else { return Poll::Pending };
             // A deadline that moves away is looked at when the nearer one comes: no timer is set for each write.
             if asleep_until.is_none_or(|until| deadline < until) {
-                sleep.as_mut().reset(deadline.into());
+                sleep.set(Some(tokio::time::sleep_until(deadline.into())));
                 asleep_until = Some(deadline);
             }
-            ready!(sleep.as_mut().poll(context));
+            if let Some(sleep) = sleep.as_mut().as_pin_mut() {
+                ready!(sleep.poll(context));
+            }
             asleep_until = None;
             if let Err(error) = connection.expire(Instant::now()) {
                 return Poll::Ready(Err(error));

@@ -499,8 +499,9 @@ async fn accept(listener: tokio::net::TcpListener, handles: Vec<Handle>, registr
             let shared = &guard.shared;
             let end = match shared.link(stream).await {
                 Ok(link) => {
-                    run(&mut Connection::new(link, session, delivered, shared.limits, shared.sent.clone(), started))
-                        .await
+                    let sent = shared.sent.clone();
+                    let mut connection = Connection::new(link, session, delivered, shared.limits, sent, started);
+                    run(&mut connection, shared.options.gather).await
                 }
                 Err(error) => Err(error),
             };

@@ -351,6 +351,26 @@ impl Session {
         }
     }
 
+    /// Gathers what is flushed in quick succession from now on, or no more: [there](crate::transport::readers#gathering).
+    pub(crate) fn gather(&mut self, gather: bool) {
+        self.readers.gather(gather);
+    }
+
+    /// Begins a turn: what is flushed is sent, and what is flushed again while that is done is gathered.
+    pub(crate) fn turn(&mut self) {
+        self.readers.turn();
+    }
+
+    /// Whether something waits for [`gathered`](Self::gathered).
+    pub(crate) fn is_gathering(&self) -> bool {
+        self.readers.is_gathering()
+    }
+
+    /// Says that what is gathered is to be sent in the next turn.
+    pub(crate) fn gathered(&mut self) {
+        self.readers.gathered();
+    }
+
     /// Makes frames of what is ready, as many as are worth one write.
     pub(crate) fn fill(&mut self) {
         while !self.out.is_full() {
