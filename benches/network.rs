@@ -1,6 +1,6 @@
 //! Records over TCP on the loopback interface, beside what bare programs reach: `cargo bench --features net --bench
 //! network`, or `make bench FILTER=network`. An argument keeps only the tables whose title contains it; behind `latency`, one
-//! more keeps one of its rows, `bare`, `tasks` or `threads`, as to count what it asks of the system.
+//! more keeps one of its rows, `bare`, `each`, `tasks` or `threads`, as to count what it asks of the system.
 //!
 //! * *throughput*: against two threads with blocking sockets that send nothing but frames of a 47-byte header and 32 KiB,
 //!   eight in one vectored write, and read each body with the next header in one vectored read.
@@ -10,7 +10,8 @@
 //! * *stalled*: 999 channels while another one of their connection stands still with all its credit used and more data
 //!   waiting, against the same while that one is idle.
 //! * *TLS*: against bare rustls streams that send the same frames.
-//! * *trickle*: what the network threads take for a record when each is flushed, at 200,000 a second.
+//! * *trickle*: what the network threads take for a record when each is flushed, at 200,000 a second, and what writing and
+//!   reading it takes beside them; the writer's wait for the time of its next record is not counted.
 #![allow(missing_docs, unreachable_pub, clippy::cast_precision_loss)]
 
 #[allow(dead_code, reason = "other benches use the rest")]
@@ -19,7 +20,7 @@ mod support;
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice, IoSliceMut, Read, Write},
+    io::{IoSlice, IoSliceMut, Read, Write},
     net::{TcpListener, TcpStream},
     sync::Arc,
     thread,
@@ -258,7 +259,7 @@ impl Pair {
         let (partition, _) = self.server.serve(id, producer, channels as usize).expect("a new id");
         let address = self.server.local_addr().to_string();
         let remotes: Vec<_> = (0..channels).map(|n| RemotePartition::new(address.clone(), id, n)).collect();
-        let options = GateOptions::default().floating(30);
+        let options = GateOptions::default().floating(std::env::var("FL").map_or(30, |f| f.parse().unwrap()));
         let gate = self.client.gate(&self.pool, &options, &remotes).expect("segments");
         (partition, RecordReader::new(gate, 2 << 20))
     }
@@ -296,6 +297,7 @@ fn latency(only: Option<&str>) {
     type PingPong = fn() -> Vec<Duration>;
     let mut contestants: Vec<(&str, PingPong)> = vec![
         ("bare tokio", bare_ping_pong),
+        ("the same, a connection each way", bare_ping_pong_both_ways),
         ("forebay, on the tasks' runtimes", ping_pong_of_tasks),
         ("forebay, network threads of its own", ping_pong),
     ];
@@ -326,32 +328,45 @@ fn latency(only: Option<&str>) {
 
 fn bare_ping_pong() -> Vec<Duration> {
     let (out, back) = connected();
-    let run = |stream: TcpStream, first: bool| {
+    let clone = |stream: &TcpStream| stream.try_clone().expect("a descriptor");
+    bare_ping_pong_over([(clone(&out), out), (clone(&back), back)])
+}
+
+/// Over a connection for each direction, as what is written here and what is read here are where each side asks for its data.
+fn bare_ping_pong_both_ways() -> Vec<Duration> {
+    let ((there, from_there), (answer, from_answer)) = (connected(), connected());
+    bare_ping_pong_over([(there, from_answer), (answer, from_there)])
+}
+
+/// Each side writes to its first stream and reads from its second.
+fn bare_ping_pong_over([first, second]: [(TcpStream, TcpStream); 2]) -> Vec<Duration> {
+    let run = |(to, from): (TcpStream, TcpStream), first: bool| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
-        runtime.block_on(async move {
-            stream.set_nonblocking(true).expect("an option");
-            let mut stream = tokio::net::TcpStream::from_std(stream).expect("a socket");
+        let task = runtime.spawn(async move {
+            let [mut to, mut from] = [to, from].map(|stream| {
+                stream.set_nonblocking(true).expect("an option");
+                tokio::net::TcpStream::from_std(stream).expect("a socket")
+            });
             let mut message = [1; 64];
             let mut times = Vec::with_capacity(TRIPS);
             for _ in 0..TRIPS {
                 let start = Instant::now();
                 if first {
-                    stream.write_all(&message).await.expect("a peer");
+                    to.write_all(&message).await.expect("a peer");
                 }
-                stream.read_exact(&mut message).await.expect("a peer");
+                from.read_exact(&mut message).await.expect("a peer");
                 if !first {
-                    stream.write_all(&message).await.expect("a peer");
+                    to.write_all(&message).await.expect("a peer");
                 }
                 times.push(start.elapsed());
             }
-            Ok::<_, io::Error>(times)
-        })
+            times
+        });
+        runtime.block_on(task).expect("no panic")
     };
     thread::scope(|scope| {
-        let other = scope.spawn(move || run(back, false).map(drop));
-        let times = run(out, true).expect("no error");
-        other.join().expect("no panic").expect("no error");
-        times
+        scope.spawn(move || run(second, false));
+        run(first, true)
     })
 }
 
@@ -392,32 +407,33 @@ fn ping_pong_of_tasks() -> Vec<Duration> {
     };
     let (mut there, mut back) = (pair(&first, &second), pair(&second, &first));
     let ((to, mut from_first), (answer, mut answers)) = (there.open(), back.open());
+    let answering = async move {
+        let mut writer = RecordWriter::new(answer, Forward);
+        while is_there(&mut from_first).await {
+            writer.emit_async(&[2_u8; 64][..]).await.expect("a peer");
+            writer.flush();
+        }
+        poll_fn(|context| writer.poll_close(context)).await.expect("a peer");
+        back.server.shutdown_async().await;
+    };
+    let asking = async move {
+        let mut writer = RecordWriter::new(to, Forward);
+        let mut times = Vec::with_capacity(TRIPS);
+        for _ in 0..TRIPS {
+            let start = Instant::now();
+            writer.emit_async(&[1_u8; 64][..]).await.expect("a peer");
+            writer.flush();
+            assert!(is_there(&mut answers).await);
+            times.push(start.elapsed());
+        }
+        poll_fn(|context| writer.poll_close(context)).await.expect("a peer");
+        assert!(!is_there(&mut answers).await);
+        times
+    };
+    // Spawned: the future of `block_on` itself is polled behind a look at the sockets.
     thread::scope(|scope| {
-        scope.spawn(move || {
-            second.block_on(async {
-                let mut writer = RecordWriter::new(answer, Forward);
-                while is_there(&mut from_first).await {
-                    writer.emit_async(&[2_u8; 64][..]).await.expect("a peer");
-                    writer.flush();
-                }
-                poll_fn(|context| writer.poll_close(context)).await.expect("a peer");
-                back.server.shutdown_async().await;
-            });
-        });
-        first.block_on(async {
-            let mut writer = RecordWriter::new(to, Forward);
-            let mut times = Vec::with_capacity(TRIPS);
-            for _ in 0..TRIPS {
-                let start = Instant::now();
-                writer.emit_async(&[1_u8; 64][..]).await.expect("a peer");
-                writer.flush();
-                assert!(is_there(&mut answers).await);
-                times.push(start.elapsed());
-            }
-            poll_fn(|context| writer.poll_close(context)).await.expect("a peer");
-            assert!(!is_there(&mut answers).await);
-            times
-        })
+        scope.spawn(move || second.block_on(second.spawn(answering)).expect("no panic"));
+        first.block_on(first.spawn(asking)).expect("no panic")
     })
 }
 
@@ -426,22 +442,21 @@ async fn is_there(reader: &mut RecordReader) -> bool {
     poll_fn(|context| reader.poll_next(context).map(|found| found.expect("a peer").is_some())).await
 }
 
-/// CPU time of the network threads of this process so far.
+/// CPU time so far of the threads of this process whose name begins with `name`.
 #[cfg(target_os = "linux")]
-fn network_cpu() -> Duration {
-    let mut ticks = 0;
+fn cpu(name: &str) -> Duration {
+    let mut nanos = 0;
     for task in std::fs::read_dir("/proc/self/task").expect("Linux").flatten() {
-        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        if stat.contains("(forebay-") {
-            let fields: Vec<_> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-            ticks += [11, 12].iter().filter_map(|&n| fields.get(n)?.parse::<u64>().ok()).sum::<u64>();
+        let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        if read("comm").starts_with(name) {
+            nanos += read("schedstat").split_whitespace().next().and_then(|ran| ran.parse().ok()).unwrap_or(0);
         }
     }
-    Duration::from_millis(10 * ticks)
+    Duration::from_nanos(nanos)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn network_cpu() -> Duration {
+fn cpu(_: &str) -> Duration {
     Duration::ZERO
 }
 
@@ -450,25 +465,39 @@ fn trickle() {
     const RECORDS: u64 = 3 * A_SECOND;
     let mut pair = Pair::new(1, None);
     let (partition, mut reader) = pair.open();
-    let before = network_cpu();
+    let before = cpu("forebay-");
     let start = Instant::now();
-    thread::scope(|scope| {
-        scope.spawn(move || {
+    let (writing, reading) = thread::scope(|scope| {
+        let writer = scope.spawn(move || {
             let mut writer = RecordWriter::new(partition, Forward);
+            let mut writing = Duration::ZERO;
             for number in 0..RECORDS {
                 while start.elapsed().as_secs_f64() * (A_SECOND as f64) < number as f64 {
                     thread::yield_now();
                 }
+                let begun = Instant::now();
                 writer.emit(&[1_u8; 64][..]).expect("a reader");
                 writer.flush();
+                writing += begun.elapsed();
             }
             writer.close();
+            writing
         });
-        while reader.next().expect("a writer").is_some() {}
+        let reader = thread::Builder::new().name("trickle-reader".into()).spawn_scoped(scope, move || {
+            while reader.next().expect("a writer").is_some() {}
+            cpu("trickle-reader")
+        });
+        (writer.join().expect("no panic"), reader.expect("a thread").join().expect("no panic"))
     });
-    let (took, cpu, received) = (start.elapsed(), network_cpu().saturating_sub(before), pair.client.received());
+    let (took, network, received) = (start.elapsed(), cpu("forebay-").saturating_sub(before), pair.client.received());
     println!("\ntrickle: {RECORDS} records of 64 B, each flushed, {A_SECOND} a second offered");
     println!("  {:.0} a second", RECORDS as f64 / took.as_secs_f64());
-    println!("  {:.2} µs of network CPU a record", cpu.as_secs_f64() * 1e6 / RECORDS as f64);
+    for (what, time) in [
+        ("CPU of the network threads", network),
+        ("CPU of the reader's thread", reading),
+        ("time in the writer's emit and flush", writing),
+    ] {
+        println!("  {:.2} µs a record: {what}", time.as_secs_f64() * 1e6 / RECORDS as f64);
+    }
     println!("  {:.1} records a buffer", RECORDS as f64 / received.buffers.max(1) as f64);
 }
