@@ -16,7 +16,7 @@ use crate::{
     sync::{Arc, AtomicU32},
     transport::readers,
 };
-use std::task::Poll;
+use std::{task::Poll, time::Instant};
 
 /// An inbox with links of its own.
 #[derive(Debug)]
@@ -280,7 +280,7 @@ impl Readers {
 
     /// Gathers from now on.
     pub fn gather(&mut self) {
-        self.0.gather(true);
+        self.0.gather(Some(Instant::now()));
     }
 
     /// What is sent next, if there is anything.
@@ -303,7 +303,6 @@ impl Readers {
                 }
                 if self.0.is_gathering() {
                     self.0.gathered();
-                    self.0.turn();
                     continue;
                 }
                 if self.0.park(context.waker()) {

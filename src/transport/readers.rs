@@ -22,14 +22,19 @@
 //!
 //! A writer that flushes each record faster than they can be sent would have a message and a call to the system for each,
 //! on both sides. A turn is what is done from one waking of the connection to the next. The first thing that is flushed goes
-//! out at once. What is flushed again in the same turn, while that was being written, is gathered: the reader keeps the
-//! token, so no further flush wakes anybody, until who drives the connection says that it has [`gathered`](Readers::gathered)
-//! long enough; then all goes out in one. Who waits for an answer before it flushes again is never in the same turn, so it is
-//! not made to wait. Nor is a segment that is full, or an event, that comes before the reader begins to gather.
+//! out at once. What is flushed again in the same turn, while that was being written, or in one that begins within 10 µs, is
+//! gathered: the reader keeps the token, so no further flush wakes anybody, until who drives the connection says that it has
+//! [`gathered`](Readers::gathered) long enough; then all goes out in one. Who waits for an answer before it flushes again is
+//! not made to wait: no answer comes so soon. Nor is a segment that is full, or an event, that comes before the reader begins
+//! to gather.
 
 #![cfg_attr(not(feature = "net"), allow(dead_code, reason = "the models use but a part of it"))]
 
-use std::{collections::VecDeque, task::Waker};
+use std::{
+    collections::VecDeque,
+    task::Waker,
+    time::{Duration, Instant},
+};
 
 use crate::{
     channel::{Announced, Item, Next, Receiver, SharedEvent, Signal},
@@ -55,7 +60,7 @@ pub(crate) struct Reader<T> {
 
 /// It had no credit when it came: it is told of data before it grants any, and has none behind an event that blocks.
 const WITHOUT_CREDIT: u8 = 1;
-/// A small part of an open segment was taken in this turn: it is in `parts`.
+/// A small part of an open segment was taken in this turn, or not long before: it is in `parts`.
 const PART: u8 = 2;
 
 impl<T> Reader<T> {
@@ -122,16 +127,18 @@ pub(crate) struct Readers<T> {
     priority: VecDeque<u32>,
     /// N1.
     gathering: Vec<u32>,
-    /// Readers that a small part of an open segment was taken from in this turn.
-    parts: Vec<u32>,
-    /// Whether it gathers at all.
-    gathers: bool,
+    /// Readers that a small part of an open segment was taken from, and in the turn that began when.
+    parts: VecDeque<(Instant, u32)>,
+    /// When this turn began; none if nothing is gathered.
+    turn: Option<Instant>,
     signal: Arc<Signal>,
     open: usize,
 }
 
 /// A part of an open segment that is as large is worth a message of its own.
 const LARGE_PART: usize = 8 * 1024;
+/// In less time no message gets to another thread by way of the system, and its answer back.
+const NO_ANSWER: Duration = Duration::from_micros(10);
 
 impl<T> Readers<T> {
     /// For at most `most` readers at a time.
@@ -142,8 +149,8 @@ impl<T> Readers<T> {
             ready: VecDeque::new(),
             priority: VecDeque::new(),
             gathering: Vec::new(),
-            parts: Vec::new(),
-            gathers: false,
+            parts: VecDeque::new(),
+            turn: None,
             signal: Arc::new(Signal::new(most)),
             open: 0,
         }
@@ -250,19 +257,30 @@ impl<T> Readers<T> {
         }
     }
 
-    /// Gathers from now on, or no more.
-    pub(crate) fn gather(&mut self, gather: bool) {
-        self.gathers = gather;
-        self.turn();
+    /// Gathers from `now` on; or no more, if there is no such time.
+    pub(crate) fn gather(&mut self, now: Option<Instant>) {
+        self.turn = now;
         self.gathered();
     }
 
     /// Begins a turn.
-    pub(crate) fn turn(&mut self) {
-        for index in self.parts.drain(..) {
-            if let Some(Slot::Open(reader)) = self.slots.get_mut(index as usize) {
-                reader.marks &= !PART;
-            }
+    pub(crate) fn turn(&mut self, now: Instant) {
+        if self.turn.is_none() {
+            return;
+        }
+        self.turn = Some(now);
+        while let Some(&(then, index)) = self.parts.front()
+            && now.saturating_duration_since(then) >= NO_ANSWER
+        {
+            self.parts.pop_front();
+            self.forget_part(index);
+        }
+    }
+
+    /// The next part of an open segment is sent as it comes.
+    fn forget_part(&mut self, index: u32) {
+        if let Some(reader) = self.get(index) {
+            reader.marks &= !PART;
         }
     }
 
@@ -271,9 +289,12 @@ impl<T> Readers<T> {
         !self.gathering.is_empty()
     }
 
-    /// Puts the readers that gather back in turn. What they have is sent once the next [turn](Self::turn) has begun.
+    /// Puts the readers that gather back in turn.
     pub(crate) fn gathered(&mut self) {
-        self.ready.extend(self.gathering.drain(..)); // N1
+        while let Some(index) = self.gathering.pop() {
+            self.forget_part(index);
+            self.ready.push_back(index); // N1, with the token that it has kept
+        }
     }
 
     /// The next thing to send, and whose it is; `None` once nobody has anything.
@@ -291,9 +312,11 @@ impl<T> Readers<T> {
                 continue;
             };
             let marks = reader.marks;
-            let turn = reader.next(self.gathers);
-            if reader.marks != marks {
-                self.parts.push(index);
+            let turn = reader.next(self.turn.is_some());
+            if reader.marks != marks
+                && let Some(now) = self.turn
+            {
+                self.parts.push_back((now, index));
             }
             match turn {
                 Turn::Item(item, Token::Kept) => {
@@ -379,7 +402,7 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Whether what it may send is a part of an open segment, behind another one in this turn.
+    /// Whether what it may send is a part of an open segment, behind another one that was taken a moment ago.
     fn is_to_gather(&mut self) -> bool {
         self.marks & PART != 0 && !self.receiver.has_whole()
     }

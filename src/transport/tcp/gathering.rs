@@ -128,6 +128,7 @@ mod tests {
     /// A session that gathers, with one channel that it was asked for.
     struct Served {
         session: Session,
+        now: Instant,
         writer: Option<RecordWriter<Forward>>,
         pool: NetworkBufferPool,
         _state: Arc<PartitionState>,
@@ -144,10 +145,11 @@ mod tests {
             let state = registry.register(partition, vec![receiver]).unwrap();
             let waiter = Waiter { connection: 0, deliveries: unbounded_channel().0 };
             let mut session = Session::new(registry, waiter, ServerLimits::default());
-            session.gather(true);
+            let now = Instant::now();
+            session.gather(Some(now));
             let subpartitions = ResultSubpartitionIndexSet::one(0);
             let request = PartitionRequest { partition, subpartitions, receiver: RECEIVER, credit: 100 };
-            let mut served = Self { session, writer: Some(writer), pool, _state: state };
+            let mut served = Self { session, now, writer: Some(writer), pool, _state: state };
             served.hear(&Message::PartitionRequest(request));
             assert_eq!(served.turn(), [0; 0]);
             served
@@ -166,9 +168,14 @@ mod tests {
             writer.flush();
         }
 
-        /// Begins a turn; the sizes of the buffers that are sent.
+        /// Begins a turn, so long after the last one that an answer may have come; the sizes of the buffers that are sent.
         fn turn(&mut self) -> Vec<usize> {
-            self.session.turn();
+            self.turn_after(std::time::Duration::from_micros(10))
+        }
+
+        fn turn_after(&mut self, wait: std::time::Duration) -> Vec<usize> {
+            self.now += wait;
+            self.session.turn(self.now);
             self.go_on()
         }
 
@@ -213,6 +220,22 @@ mod tests {
             assert_eq!(served.go_on(), [0; 0]);
             assert!(!served.session.is_gathering());
         }
+    }
+
+    #[test]
+    fn a_connection_that_is_woken_by_each_flush_gathers_all_the_same() {
+        let mut served = Served::new();
+        let soon = std::time::Duration::from_micros(9);
+        served.flush(6);
+        assert_eq!(served.turn(), [10]);
+        served.flush(6);
+        assert_eq!(served.turn_after(soon), [0; 0], "sooner than any answer");
+        served.session.gathered();
+        assert_eq!(served.turn_after(soon), [10]);
+        served.flush(6);
+        assert_eq!(served.turn_after(soon), [0; 0]);
+        served.session.gathered();
+        assert_eq!(served.turn(), [10]);
     }
 
     #[test]
@@ -270,7 +293,7 @@ mod tests {
         assert_eq!(served.turn(), [10]);
         served.flush(6);
         assert_eq!(served.go_on(), [0; 0]);
-        served.session.gather(false);
+        served.session.gather(None);
         assert_eq!(served.go_on(), [10]);
         served.flush(6);
         assert_eq!(served.go_on(), [10]);

@@ -88,7 +88,7 @@ pub(crate) fn server_conversation(input: &[u8]) {
     let registry = Arc::new(Registry::default());
     let (deliveries, mut delivered) = unbounded_channel();
     let limits = ServerLimits { requests: 4, ..ServerLimits::default() };
-    let now = Instant::now();
+    let mut now = Instant::now();
     let waiter = Waiter { connection: 0, deliveries };
     let mut session = ServerSession::new(registry.clone(), waiter, limits);
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..SUBPARTITIONS).map(|_| channel_for_later()).unzip();
@@ -146,10 +146,11 @@ pub(crate) fn server_conversation(input: &[u8]) {
         }
         // Bits of the step that nothing else looks at.
         if step & 16 != 0 {
-            session.gather(step & 32 == 0);
+            session.gather((step & 32 == 0).then_some(now));
         }
         if step & 64 != 0 {
-            session.turn();
+            now += Duration::from_micros(7);
+            session.turn(now);
         }
         if step & 128 != 0 {
             session.gathered();

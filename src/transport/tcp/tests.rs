@@ -263,7 +263,7 @@ fn converse(seed: u64, cut: Option<(bool, usize)>, script: &Script) -> Outcome {
     let limits = ServerLimits::default();
     let mut session = ServerSession::new(registry.clone(), Waiter { connection: 0, deliveries }, limits);
     let end = PipeEnd { incoming: up.clone(), outgoing: down.clone(), numbers: numbers.clone() };
-    session.gather(seed & 1 == 0);
+    session.gather((seed & 1 == 0).then_some(now));
     let mut server = Some(ServerConnection::new(end, session, delivered, limits, Arc::default(), now));
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..script.channels).map(|_| channel_for_later()).unzip();
     let local = pool.local_pool("writer").required(script.channels).build().unwrap();

@@ -79,7 +79,7 @@ impl<L: Link> Connection<L> {
     }
 
     fn poll_inner(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ConnectionError>> {
-        self.session.turn();
+        self.session.turn(now);
         loop {
             self.take_deliveries(context);
             let read = self.poll_read(context, now)?;
@@ -224,7 +224,7 @@ pub(crate) async fn run<L: Link>(connection: &mut Connection<L>, gather: Duratio
     let mut asleep_until: Option<Instant> = None;
     let mut requested = false;
     let mut gathering = Gathering::new(gather);
-    connection.session.gather(gathering.is_possible());
+    connection.session.gather(gathering.is_possible().then(Instant::now));
     std::future::poll_fn(|context| {
         loop {
             if let Poll::Ready(end) = connection.poll(context, Instant::now()) {
@@ -234,7 +234,7 @@ pub(crate) async fn run<L: Link>(connection: &mut Connection<L>, gather: Duratio
                 && let Poll::Ready(over) = gathering.poll(context)
             {
                 if over.is_err() {
-                    connection.session.gather(false); // the system has no timer for it
+                    connection.session.gather(None); // the system has no timer for it
                 }
                 connection.session.gathered();
                 continue;

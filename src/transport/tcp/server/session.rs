@@ -351,14 +351,15 @@ impl Session {
         }
     }
 
-    /// Gathers what is flushed in quick succession from now on, or no more: [there](crate::transport::readers#gathering).
-    pub(crate) fn gather(&mut self, gather: bool) {
-        self.readers.gather(gather);
+    /// Gathers what is flushed in quick succession from `now` on, see [there](crate::transport::readers#gathering); or no more,
+    /// if there is no such time.
+    pub(crate) fn gather(&mut self, now: Option<Instant>) {
+        self.readers.gather(now);
     }
 
     /// Begins a turn: what is flushed is sent, and what is flushed again while that is done is gathered.
-    pub(crate) fn turn(&mut self) {
-        self.readers.turn();
+    pub(crate) fn turn(&mut self, now: Instant) {
+        self.readers.turn(now);
     }
 
     /// Whether something waits for [`gathered`](Self::gathered).
@@ -366,7 +367,7 @@ impl Session {
         self.readers.is_gathering()
     }
 
-    /// Says that what is gathered is to be sent in the next turn.
+    /// Says that what is gathered is to be sent.
     pub(crate) fn gathered(&mut self) {
         self.readers.gathered();
     }
