@@ -18,8 +18,8 @@ use std::{ptr::NonNull, task::Waker};
 
 use super::{
     exclusive::BufferMut,
+    handle::{Handle, sealed::Count},
     home::{self, BufferRecycler, CLOSING, Home},
-    shared::Buffer,
     stash::Stash,
     table::{FreeSegment, Header, LentBy, SegmentTable},
     terms::Terms,
@@ -167,20 +167,15 @@ impl Lender {
         channel.map_or(self.terms, |channel| self.terms.for_channel(channel))
     }
 
-    /// Takes an own segment back into the stash without any read-modify-write, if `buffer` is its only handle, and nothing
-    /// is to be done on its way back. Else it is as if it were dropped. Wait-free, or as drop.
+    /// Takes an own segment back into the stash without any read-modify-write, if `handle` is its only one, and nothing is
+    /// to be done on its way back. Else it is as if it were dropped. Wait-free, or as drop.
     #[inline]
-    pub(crate) fn take_back(&mut self, buffer: Buffer) {
-        let counted = buffer.header();
-        #[allow(
-            clippy::mem_forget,
-            reason = "its count stays for whoever takes it from the stash, or is given up below"
-        )]
-        std::mem::forget(buffer);
+    pub(crate) fn take_back(&mut self, handle: impl Handle) {
+        let only = handle.is_only();
+        let Count(counted) = handle.into_count(); // it stays for whoever takes it from the stash, or is given up below
         // SAFETY: H1, it is counted.
         let header = unsafe { counted.as_ref() };
-        // ORDERING R0 Acquire, pairs with R1, as in `release`.
-        if header.lent_by().is_own_of(self.home) && header.refs.load(Ordering::Acquire) == 1 {
+        if header.lent_by().is_own_of(self.home) && only {
             self.home().table.is_back(header.index());
             self.keep(counted);
         } else {
@@ -209,7 +204,7 @@ impl Lender {
 
     #[cold]
     fn take_back_each(&mut self, buffers: &mut Vec<BufferMut>) {
-        buffers.drain(..).for_each(|buffer| self.take_back(buffer.into()));
+        buffers.drain(..).for_each(|buffer| self.take_back(buffer));
     }
 
     /// Puts an own segment that nobody holds on top of the stash.
