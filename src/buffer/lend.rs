@@ -186,18 +186,17 @@ impl Lender {
     /// Takes all `buffers` back, those that are not own ones as if they were dropped. Wait-free, or as drop.
     #[inline]
     pub(crate) fn take_back_many(&mut self, buffers: &mut Vec<BufferMut>) {
-        // H3: a `BufferMut` is the only handle, so whose it is is all there is to be looked at.
-        // All are looked at, without a branch for each.
-        let foreign = buffers.iter().fold(0, |foreign, buffer| {
-            // SAFETY: H1, `buffer` is counted.
-            foreign | unsafe { buffer.header_ptr().as_ref() }.lent_by().away_from(self.home)
-        });
-        if cfg!(feature = "leaks") || foreign != 0 {
+        if cfg!(feature = "leaks") {
             return self.take_back_each(buffers);
         }
-        let headers = buffers.as_ptr().cast::<NonNull<Header>>(); // a handle is transparent
-        // SAFETY: L3, own segments that are not in the stash yet, so there is room for them.
-        unsafe { self.stash.push_many(headers, buffers.len()) };
+        let home = self.home;
+        let headers = buffers.iter().map(BufferMut::header_ptr);
+        // H3: a `BufferMut` is the only handle, so whose it is is all there is to be looked at.
+        // SAFETY: H1, `buffers` are counted.
+        let all = self.stash.push_all(headers, |header| unsafe { header.as_ref() }.lent_by().away_from(home));
+        if !all {
+            return self.take_back_each(buffers);
+        }
         // SAFETY: their counts stay for whoever takes them from the stash, so they are handles no more.
         unsafe { buffers.set_len(0) };
     }
