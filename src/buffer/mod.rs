@@ -47,4 +47,4 @@ pub use handle::Handle;
 #[cfg(feature = "leaks")]
 pub use leaks::{LeakReport, TakenAt};
 pub use shared::Buffer;
-pub(crate) use staged::{Count as StageCount, Stage, StagedBuilder};
+pub(crate) use staged::StagedBuilder;
