@@ -143,7 +143,7 @@ fn a_writer_is_told_what_its_event_overtakes() {
 }
 
 /// 2 threads: the gate goes away while the writer sends an event that overtakes: no segment stays behind, and the writer
-/// hears of it at the latest when it sends the next.
+/// hears of it at the latest when it sends the next. Mutant: RELEASED unseen in `overtake`.
 #[test]
 fn a_gate_that_goes_away_drops_what_overtakes() {
     loom::model(|| {

@@ -214,7 +214,8 @@ fn an_empty_block_is_used_again() {
     });
 }
 
-/// Either end goes first, with elements left and added: all are dropped. loom reports what is leaked.
+/// Either end goes first, with elements left and added: all are dropped. loom reports what is leaked. Mutant: the
+/// elements in `Consumer`'s drop.
 #[test]
 fn a_queue_that_is_dropped_drops_its_elements() {
     loom::model(|| {

@@ -25,7 +25,7 @@ fn written(local: &mut LocalBufferPool, byte: u8) -> BufferMut {
 }
 
 /// 3 threads, 2 segments: two return while the owner requests. Nothing is lost, nothing is lent twice, and what the
-/// returners did with the bytes is done (M1).
+/// returners did with the bytes is done (M1). Mutant: I2.
 #[test]
 fn returns_from_two_threads_meet_the_owner() {
     loom::model(|| {
@@ -180,7 +180,8 @@ fn a_parked_pool_that_is_dropped() {
     });
 }
 
-/// A new pool sets its part aside while that is lent to another: it gets the segment when it comes back (M3).
+/// A new pool sets its part aside while that is lent to another: it gets the segment when it comes back (M3). Mutant: the
+/// guarantee in `fetch`, were it to ask for a credit.
 #[test]
 fn a_late_guarantee_is_met_when_the_borrowed_segment_returns() {
     loom::model(|| {
@@ -303,7 +304,8 @@ fn one_of_three_frees_the_home() {
     });
 }
 
-/// The owner sleeps while two segments come home, and drops the pool as soon as it has one (L1).
+/// The owner sleeps while two segments come home, and drops the pool as soon as it has one (L1). Mutant: the pin
+/// in `Home::bring` that is not settled.
 #[test]
 fn a_woken_owner_drops_its_pool() {
     loom::model(|| {
@@ -390,7 +392,7 @@ fn a_return_by_a_lane_meets_an_owner_that_goes_to_sleep() {
 }
 
 /// The owner looks while its segments come home by a lane: none is lost or lent twice, and what was done with the bytes is
-/// done (M1, M5).
+/// done (M1, M5). Mutant: V4.
 #[test]
 fn returns_by_a_lane_meet_the_owner() {
     loom::model(|| {

@@ -185,6 +185,7 @@ fn a_failing_pool_wakes_its_owner() {
 }
 
 /// A failure and a return meet a waiting owner: it has the segment or the error, and sleeps for neither (M4).
+/// Mutant: the wake in `WakerCell::wake`.
 #[test]
 fn a_failure_and_a_return_meet_a_waiting_owner() {
     loom::model(|| {
@@ -222,7 +223,7 @@ fn a_failing_network_pool_wakes_who_has_no_local_pool() {
 }
 
 /// Two pools ask for both segments at once: each gets them, one after the other, and neither waits with one of them in hand.
-/// Mutants: the wake after a retracted batch, what it gives back.
+/// Mutant: the wake in `Core::put`.
 #[test]
 fn two_batches_do_not_wait_for_each_other() {
     loom::model(|| {
@@ -433,6 +434,7 @@ fn two_who_have_no_local_pool_take_turns() {
 }
 
 /// A segment is wiped by who drops it last, and is whole, and wiped, when it is lent again (B1). loom checks each byte.
+/// Mutant: the wiping in `Home::bring_on_terms`.
 #[test]
 fn a_wiped_segment_is_whole() {
     loom::model(|| {
