@@ -5,7 +5,7 @@ use std::thread;
 use forebay::{
     CheckpointBarrier, Event, StopMode,
     gate::{BufferOrEvent, Input, RecordReader},
-    partition::{Forward, RecordWriter, RoundRobin},
+    partition::{Forward, RecordWriter, RoundRobin, WriteError},
     pool::NetworkBufferPool,
     transport::tcp::{Client, Failure, GateOptions, Server},
 };
@@ -179,6 +179,36 @@ fn a_reader_that_goes_away_stops_its_writer() {
     // The connection is as good as before.
     let (_, writing) = serve(&server, &pool, 2, 100, 8);
     assert_eq!(read_all(gate(&client, &pool, &[remote(&server, 2, 0)]), 8).unwrap(), 100);
+    writing.join().unwrap().unwrap();
+}
+
+#[test]
+fn what_is_removed_is_released_and_another_may_have_its_id() {
+    let pool = pool(32);
+    let server = Server::builder().start("127.0.0.1:0").unwrap();
+    let producer = pool.local_pool("producer").required(2).build().unwrap();
+    let (partition, served) = server.serve(id(1), producer, 2).unwrap();
+    let mut writer = RecordWriter::new(partition, Forward);
+    writer.emit("for the one that asks").unwrap();
+    let client = Client::builder().start().unwrap();
+    let mut reader = RecordReader::new(gate(&client, &pool, &[remote(&server, 1, 0)]), 1024);
+    writer.flush();
+    assert!(reader.next().unwrap().is_some());
+    served.clone().remove();
+    assert!(!served.wait_released(std::time::Duration::ZERO), "one of two has its consumer");
+    writer.emit_to_one("more", 0).unwrap();
+    writer.flush();
+    assert_eq!(reader.next().unwrap().unwrap().bytes(), b"more");
+    let _ = writer.emit_to_one("nobody's", 1); // which the writer hears when it tells of it
+    writer.flush();
+    assert!(matches!(writer.emit_to_one("nobody's", 1), Err(WriteError::Released { subpartition: 1 })));
+    writer.close();
+    assert!(reader.next().unwrap().is_none());
+    assert!(served.wait_released(LONG), "the other will have none");
+
+    let (_, writing) = serve(&server, &pool, 1, 100, 8);
+    served.remove(); // which it was already: the other of that id stays
+    assert_eq!(read_all(gate(&client, &pool, &[remote(&server, 1, 0)]), 8).unwrap(), 100);
     writing.join().unwrap().unwrap();
 }
 

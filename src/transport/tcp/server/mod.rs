@@ -424,9 +424,10 @@ impl ServedPartition {
         self.state.take_event()
     }
 
-    /// Serves it no more under its id: what nobody has asked for yet is dropped, and its writer told so.
+    /// Serves it no more under its id: what nobody has asked for yet is dropped, and counts as released; its writer is told
+    /// so. What consumers have is theirs still, and another partition of that id may be served.
     pub fn remove(self) {
-        self.registry.remove(self.state.id());
+        self.registry.remove(&self.state);
     }
 }
 

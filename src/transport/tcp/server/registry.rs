@@ -167,29 +167,35 @@ impl Registry {
         }
     }
 
-    /// Serves a partition no more: what was not asked for goes, and later requests wait for another of that id.
-    pub(crate) fn remove(&self, id: ResultPartitionId) {
+    /// Serves that partition no more: what was not asked for goes, and later requests wait for another of its id. Another
+    /// that is served under its id by now is left alone.
+    pub(crate) fn remove(&self, state: &Arc<PartitionState>) {
         let mut partitions = self.lock();
-        if matches!(partitions.known.get(&id), Some(Known::Here { .. })) {
-            let removed = partitions.known.remove(&id);
+        if let Some(Known::Here { state: served, .. }) = partitions.known.get(&state.id)
+            && Arc::ptr_eq(served, state)
+        {
+            let removed = partitions.known.remove(&state.id);
             drop(partitions); // receivers wake writers: not under the lock
-            drop(removed);
+            removed.into_iter().for_each(Known::released);
         }
     }
-}
 
-impl Registry {
     /// Nobody will ask any more: whoever writes what was not asked for is told that its readers are gone, now and later.
     pub(crate) fn close(&self) {
         let mut partitions = self.lock();
         partitions.closed = true;
         let known = std::mem::take(&mut partitions.known);
         drop(partitions); // as in `remove`
-        for known in known.into_values() {
-            if let Known::Here { receivers, state } = known {
-                for (subpartition, _receiver) in (0..).zip(receivers).filter(|(_, receiver)| receiver.is_some()) {
-                    state.released(subpartition);
-                }
+        known.into_values().for_each(Known::released);
+    }
+}
+
+impl Known {
+    /// Nobody will ask for it any more: its producer is told that what was not asked for has no consumer.
+    fn released(self) {
+        if let Self::Here { receivers, state } = self {
+            for (subpartition, _receiver) in (0..).zip(receivers).filter(|(_, receiver)| receiver.is_some()) {
+                state.released(subpartition);
             }
         }
     }
