@@ -4,7 +4,15 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
+use forebay::CheckpointBarrier;
+use forebay::partition::{RoundRobin, StreamWriter};
+use forebay::pool::NetworkBufferPool;
+use forebay::record::{StringValue, Watermark};
+use forebay::transport::tcp::Server;
+use forebay::wire::ResultPartitionId;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::support::{Data, Place, failed, listing, shuffle, succeed, wait_for, wait_until};
@@ -122,6 +130,43 @@ fn wrong_command_lines_are_refused() {
     assert!(
         failed(2, shuffle("-k key -n 1 --tls-ca ca.pem", &out, [&file]).output().unwrap()).contains("--transport tcp")
     );
+}
+
+/// A ticket as somebody writes it for a partition of Flink's: records are stream elements with Flink's strings, and there are
+/// watermarks and a barrier among them. (That a task manager sends just this is for `make interop`.)
+#[test]
+fn a_ticket_for_a_task_manager_fetches_lines() {
+    let place = Place::new();
+    let pool = NetworkBufferPool::builder().segments(64).build().unwrap();
+    let id = ResultPartitionId::from_bytes([0x2a; 60]);
+    let server = Server::builder().start("127.0.0.1:0").unwrap();
+    let producer = pool.local_pool("producer").required(2).build().unwrap();
+    let (partition, served) = server.serve(id, producer, 2).unwrap();
+    let writing = thread::spawn(move || {
+        let mut writer = StreamWriter::new(partition, RoundRobin::default());
+        for number in 0..3000 {
+            if number == 1000 {
+                let barrier = CheckpointBarrier::aligned(1).into();
+                writer.record_writer_mut().broadcast_event(barrier).unwrap();
+            }
+            writer.emit_at(number, &StringValue::from(format!("zeile {number} \u{e4}"))).unwrap();
+            writer.emit_watermark(Watermark::new(number)).unwrap();
+        }
+        writer.close();
+    });
+    let ticket = format!(
+        r#"{{"forebay_ticket": 1, "address": "{}", "partitions": ["{id}"], "subpartitions": 2,
+            "framing": "elements:string", "header": "line\n"}}"#,
+        server.local_addr()
+    );
+    let (ticket, out) = (place.file("ticket.json", ticket), place.path("out"));
+    assert!(succeed(fetch("", &ticket, &out)).contains("3,000 rows"));
+    writing.join().unwrap();
+    assert!(served.wait_released(Duration::from_secs(60)));
+    for (part, name) in ["part-00000.csv", "part-00001.csv"].into_iter().enumerate() {
+        let lines = (part..3000).step_by(2).map(|number| format!("zeile {number} \u{e4}\n"));
+        assert_eq!(fs::read_to_string(out.join(name)).unwrap(), format!("line\n{}", lines.collect::<String>()));
+    }
 }
 
 /// Writes `ca.pem`, `node.pem` and `node.key`, and returns the options that name them.

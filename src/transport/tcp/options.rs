@@ -43,3 +43,34 @@ impl TcpOptions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_what_the_socket_has() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let _inside = runtime.enter();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let applied = |options: TcpOptions| {
+            let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let stream = TcpStream::from_std(stream).unwrap();
+            options.apply(&stream).unwrap();
+            stream
+        };
+        let stream = applied(TcpOptions::default());
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+
+        let (send_buffer, receive_buffer) = (Some(30_000), Some(20_000));
+        let stream = applied(TcpOptions { nodelay: false, keepalive: None, send_buffer, receive_buffer });
+        let socket = SockRef::from(&stream);
+        assert!(!socket.tcp_nodelay().unwrap() && !socket.keepalive().unwrap());
+        // Linux says twice what it was asked for.
+        assert!([30_000, 60_000].contains(&socket.send_buffer_size().unwrap()));
+        assert!([20_000, 40_000].contains(&socket.recv_buffer_size().unwrap()));
+    }
+}
