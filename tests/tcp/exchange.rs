@@ -4,7 +4,7 @@ use std::thread;
 
 use forebay::{
     CheckpointBarrier, Event, StopMode,
-    gate::{BufferOrEvent, Input, RecordReader},
+    gate::{BufferOrEvent, GateError, Input, RecordReader},
     partition::{Forward, RecordWriter, RoundRobin, WriteError},
     pool::NetworkBufferPool,
     transport::tcp::{Client, Failure, GateOptions, Server},
@@ -163,6 +163,25 @@ fn a_producer_that_fails_says_why() {
         "{error}"
     );
     assert_eq!((error.sequence, error.subpartition), (1, 0));
+}
+
+/// No segment will come for what the peer has to send: the reader hears of it in place of waiting for ever.
+#[test]
+fn a_pool_that_fails_fails_the_channels_that_wait_for_its_segments() {
+    let server = Server::builder().start("127.0.0.1:0").unwrap();
+    let client = Client::builder().start().unwrap();
+    let (producers, readers) = (pool(32), pool(4));
+    let (served, writing) = serve(&server, &producers, 1, u64::MAX, 1000);
+    let options = GateOptions::default().exclusive(1).floating(0);
+    let mut gate = client.gate(&readers, &options, &[remote(&server, 1, 0)]).unwrap();
+    let held = gate.next().unwrap().unwrap(); // the only segment it may have
+    readers.fail("cancelled");
+    let GateError::ProducerFailed { cause, .. } = gate.next().unwrap_err() else { panic!() };
+    assert!(cause.to_string().ends_with("no segment can be had for what comes: cancelled"), "{cause}");
+    assert!(writing.join().unwrap().is_err(), "and its writer is told");
+    assert!(served.wait_released(LONG));
+    drop((held, gate, client));
+    assert_eq!(readers.in_use(), 0);
 }
 
 #[test]

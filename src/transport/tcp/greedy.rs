@@ -382,20 +382,46 @@ fn events_do_not_pile_up_before_a_reader_that_takes_none() {
     too_many_events(&gate.try_next().unwrap_err());
 }
 
+/// Segments with what was decompressed, and read by nobody.
+#[cfg(feature = "compression")]
+const ROOM: usize = 8;
+
+#[cfg(feature = "compression")]
+impl Reading {
+    /// A gate to which one piece more has come than there are segments to decompress it into.
+    fn without_room(&mut self) -> (InputGate, InputChannelId) {
+        let (gate, receiver) = self.open_with(&GateOptions::default().compression(crate::wire::Codec::Lz4));
+        let block = lz4_flex::block::compress(&[7; 100]);
+        let piece = [&(block.len() as i32).to_le_bytes()[..], &100_i32.to_le_bytes(), &block].concat();
+        for number in 0..=ROOM as u32 {
+            self.comes(receiver, number, DataType::DATA_BUFFER, &piece);
+            self.poll();
+        }
+        (gate, receiver)
+    }
+}
+
+#[test]
+#[cfg(feature = "compression")]
+fn what_waits_to_be_decompressed_when_the_pool_fails_is_an_error() {
+    let mut reading = Reading::new();
+    let (mut gate, _) = reading.without_room();
+    let held: Vec<_> = std::iter::from_fn(|| gate.try_next().unwrap()).collect();
+    assert_eq!(held.len(), ROOM);
+    reading.pool.fail("cancelled");
+    reading.poll();
+    let error = gate.try_next().unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("no segment can be had for what comes: cancelled"), "{cause}");
+}
+
 /// Nor do they where they wait behind a piece for which there is no segment to decompress it into.
 #[test]
 #[cfg(feature = "compression")]
 #[cfg_attr(miri, ignore = "as above")]
 fn events_do_not_pile_up_behind_what_is_to_be_decompressed() {
-    const ROOM: usize = 8; // segments with what was decompressed, and read by nobody
     let mut reading = Reading::new();
-    let (mut gate, receiver) = reading.open_with(&GateOptions::default().compression(crate::wire::Codec::Lz4));
-    let block = lz4_flex::block::compress(&[7; 100]);
-    let piece = [&(block.len() as i32).to_le_bytes()[..], &100_i32.to_le_bytes(), &block].concat();
-    for number in 0..=ROOM as u32 {
-        reading.comes(receiver, number, DataType::DATA_BUFFER, &piece);
-        reading.poll();
-    }
+    let (mut gate, receiver) = reading.without_room();
     let (data_type, content) = event();
     let mut send = |numbers: std::ops::Range<u32>| {
         numbers.for_each(|number| reading.comes(receiver, number, data_type, &content));

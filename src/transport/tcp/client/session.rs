@@ -370,12 +370,13 @@ impl State {
             };
             let Some(gate) = &mut self.gates[channel.gate as usize] else { continue };
             match gate.segments.poll_exclusive(context) {
-                Poll::Ready(credit) => {
+                Poll::Ready(Ok(credit)) => {
                     channel.credit = credit;
                     channel.asked = Asked::Yes;
                     gate.asked = self.now;
                     self.request(index);
                 }
+                Poll::Ready(Err(failure)) => self.fail(index, failure),
                 Poll::Pending => later.push_back(index),
             }
         }
@@ -463,8 +464,11 @@ impl State {
 
     /// Grants what segments allow, and tells the senders that need to know.
     fn grant(&mut self, context: &mut Context<'_>) {
-        for gate in self.gates.iter_mut().flatten() {
-            gate.segments.grant(context, &mut self.channels, &mut self.told);
+        for place in 0..self.gates.len() {
+            let Some(gate) = &mut self.gates[place] else { continue };
+            if let Err(failure) = gate.segments.grant(context, &mut self.channels, &mut self.told) {
+                gate.places.clone().into_iter().for_each(|index| self.fail(index, failure.clone()));
+            }
         }
         if self.out.len() - self.written > MOST_OUT {
             return; // the credits wait, and become one
