@@ -212,6 +212,11 @@ impl Session {
         self.state.open(gate);
     }
 
+    /// Whether there has been a gate.
+    pub(crate) fn has_gates(&self) -> bool {
+        !self.state.gates.is_empty()
+    }
+
     /// Does what `commands` say. Ready once they say to end: all channels have failed then, and no more of them is taken.
     pub(super) fn poll_commands(&mut self, commands: &mut Commands, context: &mut Context<'_>) -> Poll<()> {
         loop {
