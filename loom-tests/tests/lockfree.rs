@@ -200,7 +200,8 @@ fn a_queue_keeps_order() {
     });
 }
 
-/// 2 threads: the consumer gives an empty block back while the producer needs one. Mutants: Q-S, Q-R, the reset of `filled`.
+/// 2 threads: the consumer gives an empty block back while the producer needs one. Mutants: Q-S, Q-R, the reset of
+/// `filled`.
 #[test]
 fn an_empty_block_is_used_again() {
     loom::model(|| {

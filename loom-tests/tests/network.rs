@@ -113,9 +113,9 @@ fn a_place_is_used_again_once_its_index_has_turned_up() {
     });
 }
 
-/// 2 threads, 1 place: a channel is given up while its writer is about to push its index. Were its place free at once, the
-/// next in it would be announced by the same index meanwhile, which is then in the inbox twice (N3). Mutants: the place
-/// that is kept.
+/// 2 threads, 1 place: a channel is given up while its writer is about to push its index. Were its place free at once,
+/// the next in it would be announced by the same index meanwhile, which is then in the inbox twice (N3). Mutants: the
+/// place that is kept.
 #[test]
 fn an_index_that_is_about_to_be_pushed_keeps_its_place() {
     loom::model(|| {

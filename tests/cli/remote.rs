@@ -132,8 +132,8 @@ fn wrong_command_lines_are_refused() {
     );
 }
 
-/// A ticket as somebody writes it for a partition of Flink's: records are stream elements with Flink's strings, and there are
-/// watermarks and a barrier among them. (That a task manager sends just this is for `make interop`.)
+/// A ticket as somebody writes it for a partition of Flink's: records are stream elements with Flink's strings, and
+/// there are watermarks and a barrier among them. (That a task manager sends just this is for `make interop`.)
 #[test]
 fn a_ticket_for_a_task_manager_fetches_lines() {
     let place = Place::new();

@@ -101,7 +101,8 @@ fn events_cross_in_their_places() {
             other => format!("{other:?}"),
         });
         if seen.len() == 4 {
-            // Held up: nothing more comes until the channel is resumed. (That it does not is for the session's own tests.)
+            // Held up: nothing more comes until the channel is resumed. (That it does not is for the session's own
+            // tests.)
             gate.block_consumption(0);
             assert!(gate.try_next().unwrap().is_none());
             gate.resume_consumption(0);
