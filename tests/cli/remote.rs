@@ -11,7 +11,7 @@ use forebay::CheckpointBarrier;
 use forebay::partition::{RoundRobin, StreamWriter};
 use forebay::pool::NetworkBufferPool;
 use forebay::record::{StringValue, Watermark};
-use forebay::transport::tcp::Server;
+use forebay::transport::tcp::{Client, GateOptions, RemotePartition, Server};
 use forebay::wire::ResultPartitionId;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
@@ -113,6 +113,35 @@ fn a_server_that_fails_fails_its_fetchers() {
     assert!(error.contains("closed") || error.contains("in.csv") || error.contains("connect"), "{error}");
     assert_eq!(wait_for(&mut server).code(), Some(1));
     assert!(listing(&out).is_empty());
+}
+
+/// The server waits for whoever is to fetch the other part, and nobody will: it is told that the one part is lost, be the
+/// producer still at work (with few segments) or done.
+#[test]
+fn a_fetcher_that_goes_away_fails_the_server() {
+    for segments in [4, 400] {
+        server_that_loses_a_fetcher(segments);
+    }
+}
+
+fn server_that_loses_a_fetcher(segments: u32) {
+    let place = Place::new();
+    let data = Data::generate(17, 0, 5_000, 40, "\n");
+    let options = format!("--key key --partitions 2 --segment-size 4K --segments {segments}");
+    let (mut server, ticket) = serve(&options, &[&place.file("in.csv", data.file())]);
+    let ticket: serde_json::Value = serde_json::from_str(&ticket).unwrap();
+    let id = ticket["partitions"][0].as_str().unwrap().parse().unwrap();
+    let remote = RemotePartition::new(ticket["address"].as_str().unwrap(), id, 0);
+    let pool = NetworkBufferPool::builder().segments(16).segment_size(4096).build().unwrap();
+    let client = Client::builder().start().unwrap();
+    let mut gate = client.gate(&pool, &GateOptions::default().exclusive(1).floating(0), &[remote]).unwrap();
+    let held = gate.next().unwrap(); // and no segment is there for another
+    assert!(held.is_some() && server.try_wait().unwrap().is_none(), "it goes on as long as it may be read");
+    drop((gate, client)); // as a fetcher whose process ends
+    assert_eq!(wait_for(&mut server).code(), Some(1));
+    let mut said = String::new();
+    server.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("a fetcher went away before it had all of its parts"), "{said}");
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn what_is_written_here_is_read_there() {
         assert_eq!(next, [records, records + 1]);
         writing.join().unwrap();
         assert!(served.wait_released(LONG));
+        assert_eq!(served.lost(), 0);
         drop((reader, client));
         assert!(server.shutdown(LONG));
         assert_eq!(pool.in_use(), 0, "every segment is home");
@@ -193,8 +194,10 @@ fn a_reader_that_goes_away_stops_its_writer() {
     let client = Client::builder().start().unwrap();
     let mut reading = gate(&client, &pool, &[remote(&server, 1, 0)]);
     assert!(reading.next().unwrap().is_some());
+    assert_eq!(served.lost(), 0);
     drop(reading);
     assert!(served.wait_released(LONG));
+    assert_eq!(served.lost(), 1);
     assert!(writing.join().unwrap().is_err());
     // The connection is as good as before.
     let (_, writing) = serve(&server, &pool, 2, 100, 8);

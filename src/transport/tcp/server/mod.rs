@@ -418,6 +418,14 @@ impl ServedPartition {
         self.state.wait_acknowledged_async().await;
     }
 
+    /// How many subpartitions have lost their consumer before it had all of them: by an error, by its leaving, or with its
+    /// connection. Nobody can ask for those again, so whoever wants all of the partition begins anew. Takes a lock that is
+    /// held for a moment.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.state.are_lost()
+    }
+
     /// The next task event that a consumer has sent, and the subpartition it reads; in Flink's form.
     #[must_use]
     pub fn take_task_event(&self) -> Option<(u32, Vec<u8>)> {

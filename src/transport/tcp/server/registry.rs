@@ -233,10 +233,12 @@ pub(crate) struct PartitionState {
 
 #[derive(Debug, Default)]
 struct Said {
-    /// Of each subpartition, what is true of it: `ACKNOWLEDGED`, `RELEASED`.
+    /// Of each subpartition, what is true of it: `ACKNOWLEDGED`, `RELEASED`, `LOST`.
     subpartitions: Vec<u8>,
     /// Subpartitions that are released.
     released: usize,
+    /// Those of them that are lost.
+    lost: usize,
     /// Subpartitions that are acknowledged or released, or both.
     settled: usize,
     /// Task events, each with its subpartition.
@@ -249,6 +251,8 @@ struct Said {
 const ACKNOWLEDGED: u8 = 1;
 /// The consumer is done, or gone.
 const RELEASED: u8 = 2;
+/// The consumer is gone, and did not have all of it.
+const LOST: u8 = 4;
 
 impl Said {
     /// Notes something about a subpartition, once.
@@ -257,6 +261,7 @@ impl Said {
         let before = std::mem::replace(said, *said | what);
         self.settled += usize::from(before == 0);
         self.released += usize::from((before ^ *said) & RELEASED != 0);
+        self.lost += usize::from((before ^ *said) & LOST != 0);
     }
 }
 
@@ -285,6 +290,17 @@ impl PartitionState {
     pub(crate) fn released(&self, subpartition: u32) {
         self.lock().note(subpartition, RELEASED);
         self.changed.tell();
+    }
+
+    /// The consumer of a subpartition is gone, and did not have all of it.
+    pub(crate) fn lost(&self, subpartition: u32) {
+        self.lock().note(subpartition, RELEASED | LOST);
+        self.changed.tell();
+    }
+
+    /// How many are.
+    pub(crate) fn are_lost(&self) -> usize {
+        self.lock().lost
     }
 
     /// No consumer will ever come.
@@ -373,6 +389,9 @@ mod tests {
     #[test]
     fn what_is_said_twice_or_of_no_subpartition_counts_once_or_not_at_all() {
         let state = state(2);
+        (0..2).for_each(|_| state.lost(0));
+        state.lost(2);
+        assert_eq!(state.are_lost(), 1);
         (0..2).for_each(|_| state.acknowledge(0));
         (0..2).for_each(|_| state.released(0));
         state.acknowledge(2);

@@ -263,7 +263,7 @@ impl Session {
         if self.waiting.remove(&request.receiver).is_some() {
             self.open(request, receiver, partition);
         } else {
-            partition.released(request.subpartitions.first); // cancelled or given up meanwhile
+            partition.lost(request.subpartitions.first); // cancelled or given up meanwhile
         }
     }
 
@@ -287,7 +287,7 @@ impl Session {
             self.by_id.insert(index, &self.readers);
         } else {
             // Slots that are leaving count too.
-            partition.released(subpartition);
+            partition.lost(subpartition);
             let limit = self.limits.requests;
             self.refuse(Some(request.receiver), &Refusal::TooManyRequests { limit });
         }
@@ -295,7 +295,7 @@ impl Session {
 
     fn cancel(&mut self, receiver: InputChannelId) {
         if let Some(index) = self.by_id.remove(receiver, &self.readers) {
-            self.close_reader(index);
+            self.close_reader(index, true);
         } else if let Some(waiting) = self.waiting.remove(&receiver) {
             self.registry.forget(&waiting.request, &self.waiter);
             // Else who asks and cancels over and over would fill it, for as long as one request before them waits.
@@ -306,9 +306,13 @@ impl Session {
         }
     }
 
-    fn close_reader(&mut self, index: u32) {
-        if let Some(served) = self.readers.close(index) {
-            served.partition.released(served.subpartition);
+    /// `all_sent` says that what was sent has arrived, as far as this side can know.
+    fn close_reader(&mut self, index: u32, all_sent: bool) {
+        let whole = all_sent && self.readers.get(index).is_some_and(|reader| reader.is_ended());
+        match self.readers.close(index) {
+            Some(served) if whole => served.partition.released(served.subpartition),
+            Some(served) => served.partition.lost(served.subpartition),
+            None => {}
         }
     }
 
@@ -441,8 +445,9 @@ impl Drop for Session {
             self.registry.forget(&waiting.request, &self.waiter);
         }
         let open: Vec<u32> = self.readers.iter().map(|(index, _)| index).collect();
+        let all_sent = self.closed || self.out.is_empty();
         for index in open {
-            self.close_reader(index);
+            self.close_reader(index, all_sent);
         }
     }
 }
