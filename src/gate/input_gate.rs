@@ -265,7 +265,8 @@ impl InputGate {
     }
 
     /// Sends `event`, in Flink's form, to the task that writes to a channel from another host. One that writes in this
-    /// process is reached in other ways, and gets nothing.
+    /// process is reached in other ways, and gets nothing. A server of ours takes 64 KiB unless told otherwise
+    /// (`ServerLimits::task_event`), and closes the connection over more.
     ///
     /// # Panics
     /// If there is no such channel.

@@ -4,6 +4,7 @@ use std::thread;
 
 use forebay::{
     CheckpointBarrier, Event, StopMode,
+    buffer::DataType,
     gate::{BufferOrEvent, GateError, Input, RecordReader},
     partition::{Forward, RecordWriter, RoundRobin, WriteError},
     pool::NetworkBufferPool,
@@ -122,6 +123,40 @@ fn events_cross_in_their_places() {
     assert!(matches!(gate.next().unwrap(), Some((0, BufferOrEvent::Event(Event::EndOfPartition)))));
     assert!(gate.next().unwrap().is_none());
     assert!(served.wait_released(LONG));
+}
+
+/// What the other side could not read would cost it the connection, and so all channels that go over it.
+#[test]
+fn an_event_that_the_wire_can_not_carry_fails_its_own_channel() {
+    let large = vec![7; (1 << 20) + 1];
+    let broken: [(DataType, &[u8], &str); 6] = [
+        (DataType(77), b"\0\0\0\x63", "data type is 77"),
+        (DataType::DATA_BUFFER, b"\0\0\0\x63", "data type is 1"),
+        (DataType::EVENT_BUFFER, b"", "event is 0"),
+        (DataType::EVENT_BUFFER, b"ack", "event is 3"),
+        (DataType::EVENT_BUFFER, b"\0\0\0\0", "event is 0"), // the end of the partition
+        (DataType::EVENT_BUFFER, &large, "event is 1048577"),
+    ];
+    let pool = pool(64);
+    let server = Server::builder().start("127.0.0.1:0").unwrap();
+    let client = Client::builder().start().unwrap();
+    let (_, writing) = serve(&server, &pool, 99, u64::MAX, 100);
+    let mut other = RecordReader::new(gate(&client, &pool, &[remote(&server, 99, 0)]), 1024);
+    for (number, (data_type, bytes, expected)) in (0..).zip(broken) {
+        let producer = pool.local_pool("producer").required(1).build().unwrap();
+        let (partition, served) = server.serve(id(number), producer, 1).unwrap();
+        let mut writer = RecordWriter::new(partition, Forward);
+        writer.emit("before").unwrap();
+        writer.broadcast_event(Event::Custom { data_type, bytes: bytes.into() }).unwrap();
+        let mut reader = RecordReader::new(gate(&client, &pool, &[remote(&server, number, 0)]), 1024);
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"before");
+        let error = channel_error(reader.next_or_event().map(|_| ()).unwrap_err());
+        assert!(matches!(&error.failure, Failure::Remote { message, .. } if message.contains(expected)), "{error}");
+        assert!(served.wait_released(LONG));
+        assert!(other.next().unwrap().is_some(), "{expected}: another channel of the connection");
+    }
+    drop(other);
+    assert!(writing.join().unwrap().is_err());
 }
 
 /// The writer is without credit, with data queued, when the barrier overtakes them.
