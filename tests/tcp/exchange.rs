@@ -177,6 +177,10 @@ fn a_priority_event_needs_no_credit() {
     writer.broadcast_priority_event(CheckpointBarrier::unaligned(1).into()).unwrap();
     let (_, found) = gate.next().unwrap().unwrap();
     assert!(matches!(found, BufferOrEvent::Priority { event: Event::CheckpointBarrier(_), .. }), "{found:?}");
+    let own = Event::Custom { data_type: DataType::EVENT_BUFFER, bytes: b"\0\0\0\x63 whatever its type"[..].into() };
+    writer.broadcast_priority_event(own).unwrap();
+    let (_, found) = gate.next().unwrap().unwrap();
+    assert!(matches!(found, BufferOrEvent::Priority { event: Event::Custom { .. }, .. }), "{found:?}");
     drop(held);
     writer.close();
     assert!(matches!(gate.next().unwrap().unwrap(), (0, BufferOrEvent::Buffer(_))), "and the data go on");

@@ -23,6 +23,7 @@ use super::{
     registry::{Delivery, PartitionState, Registry, Request, Waiter},
 };
 use crate::{
+    buffer::DataType,
     channel::{Event, Item, Receiver},
     transport::readers::{Found, Readers},
     transport::tcp::{
@@ -371,7 +372,8 @@ impl Session {
                         self.out.push_buffer(head, buffer);
                     }
                 }
-                Found::Item(Item::Event(event)) | Found::Priority(event) => self.event(index, &event),
+                Found::Item(Item::Event(event)) => self.event(index, &event, false),
+                Found::Priority(event) => self.event(index, &event, true),
             }
         }
     }
@@ -382,7 +384,8 @@ impl Session {
         self.send(&message);
     }
 
-    fn event(&mut self, index: u32, event: &Event) {
+    /// `overtakes` says that it goes before what is queued, there too, whatever its own type.
+    fn event(&mut self, index: u32, event: &Event, overtakes: bool) {
         let Some(reader) = self.readers.get(index) else { return };
         if let Event::Failed(cause) = event {
             let id = reader.with.id;
@@ -397,6 +400,7 @@ impl Session {
                 return self.refuse(Some(id), &Refusal::Encode(error));
             }
         };
+        let data_type = if overtakes { DataType::PRIORITIZED_EVENT_BUFFER } else { data_type };
         if data_type.blocks() {
             reader.block();
         }
@@ -422,7 +426,7 @@ impl Session {
 }
 
 impl Served {
-    fn header(&mut self, data_type: crate::buffer::DataType, backlog: u32, size: usize) -> BufferResponse {
+    fn header(&mut self, data_type: DataType, backlog: u32, size: usize) -> BufferResponse {
         let sequence_number = self.sequence;
         self.sequence = self.sequence.wrapping_add(1);
         BufferResponse {
