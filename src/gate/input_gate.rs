@@ -270,7 +270,7 @@ impl InputGate {
     ///
     /// # Panics
     /// If there is no such channel.
-    pub fn send_task_event(&mut self, channel: usize, event: &[u8]) {
+    pub fn send_task_event(&self, channel: usize, event: &[u8]) {
         assert!(channel < self.channels.len(), "channel {channel} of {}", self.channels.len());
         self.signal.say(channel as u32, Said::TaskEvent(event.into()));
     }
