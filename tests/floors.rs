@@ -95,7 +95,8 @@ fn every_label_has_a_mutant_or_says_why_not() {
     for (file, text) in sources() {
         for (label, comment) in labels(&text) {
             let weakened = mutants.iter().any(|row| row.split(['\t', ' ']).next() == Some(label));
-            let excused = comment.contains("ot modelled");
+            let words: Vec<_> = comment.split_whitespace().filter(|word| *word != "//").collect();
+            let excused = words.join(" ").contains("ot modelled"); // wherever a line ends
             assert!(weakened || excused, "{}: no mutant weakens {label}", file.display());
         }
     }
