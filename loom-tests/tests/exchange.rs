@@ -59,7 +59,7 @@ fn one_segment_goes_back_and_forth() {
 }
 
 /// 2 threads, 2 segments: behind a segment that was filled without a flush, records are put together aside; what is there
-/// when the segment ends is moved to it (R1). Mutant: the moving in `ResultSubpartition::finish_open`.
+/// when the segment ends is moved to it (R1). Mutant: the moving in `StagedBuilder::finish`.
 #[test]
 fn what_was_put_together_is_there_at_the_end() {
     loom::model(|| {
@@ -80,7 +80,7 @@ fn what_was_put_together_is_there_at_the_end() {
     });
 }
 
-/// The same, and a flush shows it while the segment stays open. Mutant: showing it in `ResultSubpartition::flush`.
+/// The same, and a flush shows it while the segment stays open. Mutant: committing it in `StagedBuilder::show`.
 #[test]
 fn a_flush_shows_what_was_put_together() {
     loom::model(|| {
@@ -211,7 +211,8 @@ fn a_full_segment_is_not_overlooked_by_who_watches() {
     });
 }
 
-/// Two writers, one gate: each channel announces itself, neither is forgotten.
+/// Two writers, one gate: each channel announces itself, neither is forgotten. Mutant: all but the last in
+/// `Signal::collect`.
 #[test]
 fn two_channels_of_one_gate() {
     loom::model(|| {
@@ -240,7 +241,7 @@ fn two_channels_of_one_gate() {
 }
 
 /// The reader goes away while the writer waits for the segment it holds: the writer gets an error, and the segment comes
-/// home.
+/// home. Mutant: the draining in `Receiver::release`.
 #[test]
 fn a_reader_that_goes_away_frees_its_writer() {
     loom::model(|| {

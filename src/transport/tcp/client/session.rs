@@ -74,7 +74,7 @@ pub(crate) struct Gate {
     /// When the last of its channels was asked for, for the first time.
     asked: Instant,
     /// Where each of its channels is, or was.
-    places: Vec<u32>,
+    pub(super) places: Vec<u32>,
 }
 
 /// No place: the channel is closed.
@@ -146,7 +146,7 @@ struct Retry {
 /// How long to wait before a partition that was not there is asked for again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Credit waits for the link rather than pile up here.
-const MOST_OUT: usize = 64 * 1024;
+pub(super) const MOST_OUT: usize = 64 * 1024;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -171,11 +171,11 @@ pub(crate) struct State {
     retry_until: Duration,
     dirty: Vec<u32>,
     /// Channels with credit that their sender does not know of.
-    untold: Vec<u32>,
+    pub(super) untold: Vec<u32>,
     /// Some of them are to be told once this side is idle.
-    tells_when_idle: bool,
-    out: Vec<u8>,
-    written: usize,
+    pub(super) tells_when_idle: bool,
+    pub(super) out: Vec<u8>,
+    pub(super) written: usize,
     now: Instant,
     /// Something that ends all of the connection.
     pub(crate) fatal: Option<Failure>,
@@ -214,6 +214,11 @@ impl Session {
     /// Opens the channels of a gate, each as soon as its exclusive segments are there.
     pub(crate) fn open(&mut self, gate: OpenGate) {
         self.state.open(gate);
+    }
+
+    /// Whether there has been a gate.
+    pub(crate) fn has_gates(&self) -> bool {
+        !self.state.gates.is_empty()
     }
 
     /// Does what `commands` say. Ready once they say to end: all channels have failed then, and no more of them is taken.
@@ -325,7 +330,7 @@ impl Session {
 }
 
 impl State {
-    fn id(&self, index: u32) -> InputChannelId {
+    pub(super) fn id(&self, index: u32) -> InputChannelId {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.nonce);
         id[8..12].copy_from_slice(&self.channels.0[index as usize].generation.to_be_bytes());
@@ -386,12 +391,13 @@ impl State {
             };
             let Some(gate) = &mut self.gates[channel.gate as usize] else { continue };
             match gate.segments.poll_exclusive(context) {
-                Poll::Ready(credit) => {
+                Poll::Ready(Ok(credit)) => {
                     channel.credit = credit;
                     channel.asked = Asked::Yes;
                     gate.asked = self.now;
                     self.request(index);
                 }
+                Poll::Ready(Err(failure)) => self.fail(index, failure),
                 Poll::Pending => later.push_back(index),
             }
         }
@@ -475,40 +481,6 @@ impl State {
         if self.out.len() - self.written <= MOST_OUT {
             self.send(&Message::CancelPartitionRequest { receiver });
         }
-    }
-
-    /// Grants what segments allow.
-    fn grant(&mut self, context: &mut Context<'_>) {
-        for gate in self.gates.iter_mut().flatten() {
-            gate.segments.grant(context, &mut self.channels, &mut self.untold);
-        }
-    }
-
-    /// Tells the senders that are to know now, or those too that are to when this side is idle.
-    fn tell(&mut self, when: Tell) {
-        if self.out.len() - self.written > MOST_OUT {
-            return; // the credits wait, and become one
-        }
-        self.tells_when_idle = false;
-        let mut untold = std::mem::take(&mut self.untold);
-        untold.retain(|&index| {
-            let Some(channel) = self.channels.get(index) else { return false };
-            let few = self.gates[channel.gate as usize].as_ref().map_or(1, |gate| gate.segments.exclusive());
-            match channel.credit.when_to_tell(few) {
-                Tell::Nothing => return false,
-                Tell::Later => return true,
-                Tell::WhenIdle if when == Tell::Now => {
-                    self.tells_when_idle = true;
-                    return true;
-                }
-                Tell::WhenIdle | Tell::Now => {}
-            }
-            let credit = channel.credit.tell();
-            let receiver = self.id(index);
-            self.send(&Message::AddCredit { credit, receiver });
-            false
-        });
-        self.untold = untold;
     }
 
     /// Tells the gates of what came.
