@@ -22,9 +22,9 @@ pub struct TcpOptions {
     /// How long a server gathers what a channel's writer flushes again while its last flush is being sent. Of flushes in quick
     /// succession each is then no message of its own, with calls to the system on both sides. The first one after a pause goes
     /// out at once, and so does each that waits for an answer to the one before; one that is gathered comes that much later,
-    /// and so may a full segment or an event behind it. [`Duration::ZERO`] has none wait. 100 µs unless set: of 200,000 flushes
-    /// in a second the network threads then have a third of the work, and a thread that is woken may well be as late. Linux
-    /// has a timer for it; elsewhere nothing is gathered.
+    /// and so may a full segment or an event behind it. [`Duration::ZERO`] has none wait. 200 µs unless set: of 200,000 flushes
+    /// in a second the network threads then have a fifth of the work (at 100 µs, a third), and a round trip between threads
+    /// may well take as long. Linux has a timer for it; elsewhere nothing is gathered.
     pub gather: Duration,
 }
 
@@ -35,7 +35,7 @@ impl Default for TcpOptions {
             keepalive: Some(Duration::from_secs(60)),
             send_buffer: None,
             receive_buffer: None,
-            gather: Duration::from_micros(100),
+            gather: Duration::from_micros(200),
         }
     }
 }
