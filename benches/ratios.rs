@@ -36,16 +36,20 @@
 //!   `SpillingAdaptiveSpanningRecordDeserializer` for each;
 //! * records of raw bytes, one bulk copy in and one out, the first 8 a running number; the rate is what the reader counts
 //!   in a window of seconds, after a warm-up of some.
+//!
+//! `benches/network.rs` does the same over TCP, where `FOREBAY_FLINK_TCP` is the command: there two such environments are
+//! in one JVM, joined by loopback, with `RemoteInputChannel`s and one connection.
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::cast_precision_loss)]
 
 #[path = "support/mod.rs"]
 mod support;
 
+use forebay::WaitStrategy;
 use support::{
     Contestant, SEGMENT, compare, compare_to_best_of,
     exchange::{
-        AHEAD, beside_idle, boxed, forebay, forebay_in_pieces, limit, limit_copied_out, limit_in_pieces,
-        limit_past_cache, memcpy, round_robin,
+        AHEAD, beside_idle, boxed, forebay, forebay_in_pieces, forebay_waiting, limit, limit_copied_out,
+        limit_in_pieces, limit_past_cache, memcpy, round_robin,
     },
     flink, latency,
 };
@@ -81,7 +85,20 @@ fn main() {
     if wanted("ping-pong") {
         latency::ping_pong();
     }
-    flink::beside(wanted);
+    if wanted("beside Flink") {
+        let rows = [(8, 1), (64, 1), (1024, 1), (SEGMENT - 8, 1), (64, 1_000)];
+        let records = |payload: usize| (3_000_000_000 / (payload as u64 + 100)).min(10_000_000);
+        let ours = |payload, channels| {
+            let records = records(payload);
+            let took = match channels {
+                1 => forebay_waiting(records, payload, WaitStrategy::default()),
+                _ => round_robin(records, payload, channels),
+            };
+            records as f64 / took.as_secs_f64()
+        };
+        let limit = |payload, _| records(payload) as f64 / limit(records(payload), payload, AHEAD).as_secs_f64();
+        flink::beside("beside Flink", "FOREBAY_FLINK", &rows, ours, limit);
+    }
 }
 
 fn exchange(title: &str, payload: usize) {
