@@ -22,8 +22,9 @@
 //!
 //! Flink runs in a JVM of its own. Where `FOREBAY_FLINK` is a shell command that runs it, the two take turns (`make bench
 //! FILTER=Flink`): `payload=BYTES channels=NUMBER` is added to the command, and it prints records a second as a field of
-//! JSON, `"value":NUMBER`. Each waits as it does by itself; forebay's two threads have a core each, Flink's are where the
-//! system puts them.
+//! JSON, `"value":NUMBER`. Each warms up before it counts: Flink as its command says, forebay by a round that is
+//! discarded, for the first after a JVM has gone finds the memory and the cores as that left them. Each waits as it does by
+//! itself; forebay's two threads have a core each, Flink's are where the system puts them.
 //!
 //! The counterpart of *exchange* is made of Flink's own classes, from outside (Flink 2.3, the jar `flink-dist` of the
 //! Python package `apache-flink-libraries`):

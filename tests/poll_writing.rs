@@ -103,6 +103,36 @@ fn a_record_that_spans_is_accepted_with_its_first_segment() {
 }
 
 #[test]
+fn what_waits_for_a_segment_is_left_alone_by_what_is_written_to_others() {
+    let (_pool, partition, mut gates) = join(2, 3);
+    let by_number = |&(to, _): &(u8, &[u8]), _: usize| usize::from(to);
+    let mut writer = RecordWriter::new(partition, by_number);
+    let [mut first, mut second] = [gates.remove(0), gates.remove(0)].map(|gate| RecordReader::new(gate, 1 << 20));
+    let short: Vec<u8> = (0..900_u32).map(|n| n as u8).collect();
+    for _ in 0..6 {
+        writer.try_emit(&(1, &short[..])).unwrap(); // a segment and a part of the next, by the stage
+    }
+    for _ in 0..4 {
+        assert_eq!(second.try_next().unwrap().unwrap().deserialize::<(u8, &[u8])>(), Ok((1, &short[..])));
+    }
+    assert!(second.try_next().unwrap().is_none());
+    let long: Vec<u8> = (0..3 * SEGMENT as u32).map(|n| (n % 251) as u8).collect();
+    writer.try_emit(&(0, &long[..])).unwrap(); // two segments of it, and the rest waits
+    for _ in 0..2 {
+        writer.try_emit(&(1, &short[..])).unwrap(); // bytes in two places, so put together before they are staged
+    }
+    assert!(first.try_next().unwrap().is_none(), "not all of it");
+    writer.try_emit(&(0, &short[..])).unwrap();
+    writer.close();
+    assert_eq!(first.next().unwrap().unwrap().deserialize::<(u8, &[u8])>(), Ok((0, &long[..])));
+    assert_eq!(first.next().unwrap().unwrap().deserialize::<(u8, &[u8])>(), Ok((0, &short[..])));
+    for _ in 0..4 {
+        assert_eq!(second.next().unwrap().unwrap().deserialize::<(u8, &[u8])>(), Ok((1, &short[..])));
+    }
+    assert!(first.next().unwrap().is_none() && second.next().unwrap().is_none());
+}
+
+#[test]
 fn a_writer_dropped_in_the_middle_of_a_record_has_failed() {
     let (_pool, partition, mut gates) = join(1, 1);
     let mut writer = RecordWriter::new(partition, Forward);

@@ -59,7 +59,7 @@ fn one_segment_goes_back_and_forth() {
 }
 
 /// 2 threads, 2 segments: behind a segment that was filled without a flush, records are put together aside; what is there
-/// when the segment ends is moved to it (R1). Mutant: the moving in `ResultSubpartition::finish_open`.
+/// when the segment ends is moved to it (R1). Mutant: the moving in `StagedBuilder::finish`.
 #[test]
 fn what_was_put_together_is_there_at_the_end() {
     loom::model(|| {
@@ -80,7 +80,7 @@ fn what_was_put_together_is_there_at_the_end() {
     });
 }
 
-/// The same, and a flush shows it while the segment stays open. Mutant: showing it in `ResultSubpartition::flush`.
+/// The same, and a flush shows it while the segment stays open. Mutant: committing it in `StagedBuilder::show`.
 #[test]
 fn a_flush_shows_what_was_put_together() {
     loom::model(|| {

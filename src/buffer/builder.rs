@@ -119,6 +119,18 @@ impl BufferBuilder {
         self.written += src.len() as u32;
     }
 
+    /// As [`append_past_cache`](Self::append_past_cache), `first` and `then`, of which `then` is stored before.
+    ///
+    /// # Panics
+    /// If they are longer than [`remaining`](Self::remaining).
+    pub(super) fn append_both_past_cache(&mut self, first: &[u8], then: &[u8]) {
+        let len = first.len() + then.len();
+        let (dst_first, dst_then) = self.spare(len).split_at_mut(first.len());
+        stream(dst_then, then);
+        stream(dst_first, first);
+        self.written += len as u32;
+    }
+
     /// The next `len` bytes, to be written in place; count them with [`advance`](Self::advance). Wait-free.
     ///
     /// What is in them is unspecified: bytes of earlier users of the segment. Write all that you count.

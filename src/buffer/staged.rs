@@ -2,38 +2,44 @@
 //!
 //! ```text
 //!  record ─▶ [ stage ] ── lines that are whole, past the cache ──▶ segment ─▶ committed when it is full, or shown
-//!             stays in the writer's own cache
+//!             stays in the writer's own cache                         ▲
+//!  long record ── its whole lines, past the cache ────────────────────┘
+//!             └─▶ [ stage ]: what is left of a line at either end
 //! ```
 //!
 //! A segment that went from one core to another and is back is in both caches: each line that the writer stores to has to be
 //! taken from the reader's first, one after the other (see `memory/stream.rs`). So records are put together aside, in
-//! a small piece of memory that nobody else sees, and go to the segment in whole lines.
+//! a small piece of memory that nobody else sees, and go to the segment in whole lines. Of one that has its bytes in one
+//! piece, and fills lines by itself, those go there directly, and are copied once.
 //!
 //! The price is that a record is not committed by itself, but with all before it when the builder is told to
 //! [show](StagedBuilder::show) them: who lets another thread say what is to be read, the flush timer, has no stage.
+//!
+//! # Invariants
+//! * **T1** Bytes in the stage come behind those that the builder has, and fit: `staged < remaining` of the builder, or the
+//!   segment is full.
+//! * **T2** `limit` is 0 if records do not go by the stage; then nothing is in it, and all that went past the cache is
+//!   committed. Else it is not below `staged`, and a record that ends at or below it leaves the segment a byte.
+//! * **T3** Between what went past the cache and the commit that shows it, or the segment's return, stands a fence.
 
 use super::BufferBuilder;
-use crate::memory::{LINE, stream_fence};
+use crate::memory::{LINE, copy, stream_fence};
 
-/// Bytes after which whole lines go to the segment.
-const FULL: usize = 8 * LINE;
-/// Bytes in the stage; the rest of a line, and records that together have as many, must have room.
-const BYTES: usize = FULL + 1088;
+/// Bytes that are put together before lines go to the segment, and the rest of a line before them.
+const FULL: usize = 9 * LINE;
+/// Bytes of a record whose lines go to the segment directly.
+const LONG: usize = 4 * LINE;
+/// Where the bytes of a stage begin: less than a line is copied fastest as a line, which may reach as far before the
+/// beginning, or behind the end.
+const START: usize = LINE;
 
 /// Memory for records on their way. Kept from one segment to the next.
 #[repr(align(64))]
-pub(crate) struct Stage([u8; BYTES + LINE]);
-
-/// Bytes in a [`Stage`], which come behind those that the builder has. Always less than [`FULL`] between calls. Not beside
-/// them, but where the builder is: a writer that goes round many channels would touch one line more for each record.
-#[derive(Debug, Default)]
-pub(crate) struct Count(u16);
-
-const _: () = assert!(BYTES <= u16::MAX as usize);
+struct Stage([u8; START + FULL + 2 * LINE]);
 
 impl Stage {
-    pub(crate) fn new() -> Box<Self> {
-        Box::new(Self([0; BYTES + LINE]))
+    fn boxed() -> Box<Self> {
+        Box::new(Self([0; START + FULL + 2 * LINE]))
     }
 }
 
@@ -43,112 +49,264 @@ impl std::fmt::Debug for Stage {
     }
 }
 
-/// A [`BufferBuilder`] with a stage before it, or without.
-#[derive(Debug)]
-pub(crate) struct StagedBuilder<'a> {
-    builder: &'a mut BufferBuilder,
-    stage: Option<Staged<'a>>,
+/// The segment that is being filled, if there is one, with a stage before it, or without.
+///
+/// What stands in the stage is counted here and not beside it: a writer that goes round many channels would touch one line
+/// more for each record.
+#[derive(Debug, Default)]
+#[repr(C)] // what a record needs comes first, and together
+pub(crate) struct StagedBuilder {
+    stage: Option<Box<Stage>>,
+    /// Bytes in the stage (T1).
+    staged: u16,
+    /// Bytes that the stage may have before it is looked at closer (T2).
+    limit: u16,
+    /// Bytes that were shown.
+    shown: u32,
+    builder: Option<BufferBuilder>,
 }
 
-/// A stage and what is in it.
-#[derive(Debug)]
-struct Staged<'a> {
-    bytes: &'a mut Stage,
-    staged: &'a mut u16,
-}
+const _: () = assert!(FULL + 2 * LINE <= u16::MAX as usize);
 
-impl<'a> StagedBuilder<'a> {
-    /// What is in `stage`, as much as the count beside it says, was written with this builder and it.
-    #[inline]
-    pub(crate) fn new(builder: &'a mut BufferBuilder, stage: Option<(&'a mut Stage, &'a mut Count)>) -> Self {
-        Self { builder, stage: stage.map(|(bytes, Count(staged))| Staged { bytes, staged }) }
+impl StagedBuilder {
+    /// Bytes that find a place in the stage, once lines that are whole have left it.
+    pub(crate) const STAGED: usize = FULL - LINE;
+
+    /// Begins a segment, by the stage if it `stages`. None is open.
+    pub(crate) fn open(&mut self, builder: BufferBuilder, stages: bool) {
+        debug_assert!(self.builder.is_none() && self.limit == 0);
+        self.shown = 0;
+        self.builder = Some(builder);
+        if stages {
+            self.stage.get_or_insert_with(Stage::boxed);
+            self.set_limit();
+        }
+    }
+
+    /// Whether a segment is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.builder.is_some()
+    }
+
+    /// Writes `len` bytes with `write` to the stage, if records go by it and it has room; `false` if not, and nothing is
+    /// written. Wait-free. The hot path of a record.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `BufferBuilder::commit_with`")]
+    pub(crate) fn stage(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
+        let (staged, limit) = (usize::from(self.staged), usize::from(self.limit));
+        if len > limit - staged {
+            return false; // T2
+        }
+        let Some(stage) = &mut self.stage else { return false };
+        let Some(bytes) = stage.0[START..].get_mut(staged..staged + len) else { return false };
+        write(bytes);
+        self.staged = (staged + len) as u16;
+        true
+    }
+
+    /// Writes `len` bytes with `write` to the segment and commits them, if records do not go by the stage, and they fit and
+    /// leave at least a byte; `false` if not, and nothing is written. Wait-free.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `BufferBuilder::commit_with`")]
+    pub(crate) fn commit_with(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
+        self.limit == 0 && self.builder.as_mut().is_some_and(|builder| builder.commit_with(len, write))
     }
 
     /// Writes `len` bytes with `write`, if they fit and leave at least a byte; `false` if not. They are committed, or
-    /// staged. Wait-free. The hot path of a record.
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "as `BufferBuilder::commit_with`")]
+    /// staged. Wait-free.
+    #[inline]
     pub(crate) fn write(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
-        if let Some(stage) = &mut self.stage {
-            let staged = usize::from(*stage.staged);
-            if len >= self.builder.remaining() - staged {
-                return false;
-            }
-            let end = staged + len;
-            if let Some(bytes) = stage.bytes.0[..BYTES].get_mut(staged..end) {
-                write(bytes);
-                *stage.staged = end as u16;
-                if end >= FULL {
-                    stage.move_lines(self.builder);
-                }
-                return true;
-            }
-            stage.move_all(self.builder); // too long for the stage
+        if len >= self.remaining() {
+            return false;
         }
-        self.builder.commit_with(len, write)
+        let Some(mut staged) = self.staged() else { return self.commit_with(len, write) };
+        if len <= Self::STAGED {
+            staged.move_lines();
+            write(staged.next(len));
+            self.set_limit();
+            return true;
+        }
+        staged.move_all(); // too long for the stage
+        let wrote = staged.builder.commit_with(len, write);
+        self.set_limit();
+        wrote
     }
 
-    /// Copies as much of `src` as fits, commits it with all before it, and returns how many bytes that was. Wait-free.
+    /// Whether `len` bytes that are in one piece are best [appended](Self::append).
+    #[inline]
+    pub(crate) fn takes_directly(&self, len: usize) -> bool {
+        len >= LONG && self.limit > 0
+    }
+
+    /// Copies as much of `src` as fits, and returns how many bytes that was. They are committed, or staged. Wait-free.
     pub(crate) fn append(&mut self, src: &[u8]) -> usize {
-        self.move_all();
-        let n = self.builder.append(src);
-        self.builder.commit();
+        let src = &src[..src.len().min(self.remaining())];
+        let Some(mut staged) = self.staged() else { return self.append_into_cache(src) };
+        if src.len() < LONG {
+            if usize::from(*staged.count) + src.len() > FULL {
+                staged.move_lines();
+            }
+            copy(staged.next(src.len()), src);
+        } else {
+            staged.append_lines(src);
+        }
+        self.set_limit();
+        src.len()
+    }
+
+    /// As [`append`](Self::append), and by way of the cache. Committed with all before it.
+    pub(crate) fn append_into_cache(&mut self, src: &[u8]) -> usize {
+        let stages = self.end_stage();
+        let Some(builder) = &mut self.builder else { return 0 };
+        let n = builder.append(src);
+        builder.commit();
+        if stages {
+            self.set_limit();
+        }
         n
     }
 
-    /// As [`append`](Self::append), past the cache.
+    /// As [`append`](Self::append), and past the cache in any case.
     pub(crate) fn append_past_cache(&mut self, src: &[u8]) -> usize {
-        self.move_all();
-        let n = src.len().min(self.builder.remaining());
-        self.builder.append_past_cache(&src[..n]);
-        stream_fence();
-        self.builder.commit();
+        if self.limit > 0 {
+            return self.append(src);
+        }
+        let Some(builder) = &mut self.builder else { return 0 };
+        let n = src.len().min(builder.remaining());
+        builder.append_past_cache(&src[..n]);
+        stream_fence(); // T3
+        builder.commit();
         n
     }
 
-    /// Commits all that was written. Nothing is in the stage then. Wait-free.
-    pub(crate) fn show(&mut self) {
-        self.move_all();
-        self.builder.commit();
-    }
-
-    /// Moves everything from the stage to the segment. Wait-free.
-    pub(crate) fn move_all(&mut self) {
-        if let Some(stage) = &mut self.stage {
-            stage.move_all(self.builder);
+    /// Commits all that was written, and of the rest of the segment each record by itself. Wait-free.
+    pub(crate) fn commit_each(&mut self) {
+        self.end_stage();
+        if let Some(builder) = &mut self.builder {
+            builder.commit();
         }
     }
 
-    fn staged(&self) -> usize {
-        self.stage.as_ref().map_or(0, |stage| usize::from(*stage.staged))
+    /// As [`commit_each`](Self::commit_each), for the reader is about to be told; `false` if it was told of all of it before.
+    pub(crate) fn show(&mut self) -> bool {
+        if self.written() == self.shown as usize {
+            return false;
+        }
+        self.commit_each();
+        self.shown = self.written() as u32;
+        true
+    }
+
+    /// Ends the segment, if one is open, with all that was written, and says whether some of it was
+    /// [shown](Self::show) before.
+    pub(crate) fn finish(&mut self) -> Option<bool> {
+        self.end_stage();
+        self.builder.take()?.finish();
+        Some(self.shown > 0)
+    }
+
+    /// Drops the segment, which nobody will read.
+    pub(crate) fn abandon(&mut self) {
+        self.end_stage(); // T3
+        self.builder = None;
+    }
+
+    /// Gives the memory of the stage back. No segment is open.
+    pub(crate) fn release_stage(&mut self) {
+        debug_assert!(self.limit == 0);
+        self.stage = None;
     }
 
     /// Bytes written so far, shown or not.
     pub(crate) fn written(&self) -> usize {
-        self.builder.written() + self.staged()
+        self.builder.as_ref().map_or(0, BufferBuilder::written) + usize::from(self.staged)
     }
 
-    /// Bytes that still fit.
+    /// Bytes that still fit; none if no segment is open.
+    #[inline]
     pub(crate) fn remaining(&self) -> usize {
-        self.builder.remaining() - self.staged()
+        self.builder.as_ref().map_or(0, |builder| builder.remaining() - usize::from(self.staged)) // T1
+    }
+
+    /// Sets the limit anew, for what the builder or the stage has is another.
+    fn set_limit(&mut self) {
+        let fits = self.builder.as_ref().map_or(0, |builder| builder.remaining().saturating_sub(1));
+        self.limit = (FULL.min(fits) as u16).max(self.staged).max(1); // T2
+    }
+
+    /// The stage and the segment, if records go by the stage.
+    fn staged(&mut self) -> Option<Staged<'_>> {
+        match (&mut self.stage, &mut self.builder) {
+            (Some(stage), Some(builder)) if self.limit > 0 => Some(Staged { stage, count: &mut self.staged, builder }),
+            _ => None,
+        }
+    }
+
+    /// Moves everything from the stage to the segment, and lets nothing more go by it; `false` if nothing did.
+    fn end_stage(&mut self) -> bool {
+        let Some(mut staged) = self.staged() else { return false };
+        staged.move_all();
+        self.limit = 0;
+        true
     }
 }
 
+/// A stage that is in use, and the segment behind it.
+struct Staged<'a> {
+    stage: &'a mut Stage,
+    count: &'a mut u16,
+    builder: &'a mut BufferBuilder,
+}
+
 impl Staged<'_> {
-    /// Moves the lines that are whole to the segment.
+    /// The next `len` bytes: they are not beyond [`FULL`], or there was a [`move_lines`](Self::move_lines).
+    fn next(&mut self, len: usize) -> &mut [u8] {
+        let start = START + usize::from(*self.count);
+        *self.count += len as u16;
+        &mut self.stage.0[start..start + len]
+    }
+
+    /// Copies all of `src`, which is [`LONG`] and fits, to the segment, but for what is left of a line at its end.
+    ///
+    /// What was just put into the stage is on its way to the cache behind all that went past it before, and is not read back
+    /// before it is there: so the lines that are not in the stage go first.
+    fn append_lines(&mut self, src: &[u8]) {
+        let (Some(first), Some(last)) = (src.first_chunk::<LINE>(), src.last_chunk::<LINE>()) else { return };
+        let staged = usize::from(*self.count);
+        let head = (self.builder.written() + staged).wrapping_neg() % LINE; // ends the line
+        copy_line(self.line_at(START + staged), first);
+        let (lines, tail) = src[head..].split_at((src.len() - head) / LINE * LINE);
+        self.builder.append_both_past_cache(&self.stage.0[START..START + staged + head], lines);
+        copy_line(self.line_at(START + tail.len() - LINE), last);
+        *self.count = tail.len() as u16;
+    }
+
+    /// A line's worth of the stage.
+    fn line_at(&mut self, at: usize) -> &mut [u8] {
+        &mut self.stage.0[at..at + LINE]
+    }
+
+    /// Moves the lines that are whole to the segment; less than one is left.
     #[inline(never)]
-    fn move_lines(&mut self, builder: &mut BufferBuilder) {
-        let written = builder.written();
-        let whole = (written + usize::from(*self.staged)) / LINE * LINE - written;
-        builder.append_past_cache(&self.bytes.0[..whole]);
-        self.bytes.0.copy_within(whole..whole + LINE, 0); // less than a line, but a line is copied faster
-        *self.staged -= whole as u16;
+    fn move_lines(&mut self) {
+        let (written, staged) = (self.builder.written(), usize::from(*self.count));
+        let whole = ((written + staged) / LINE * LINE).saturating_sub(written);
+        self.builder.append_past_cache(&self.stage.0[START..START + whole]);
+        self.stage.0.copy_within(START + whole..START + whole + LINE, START); // less, but a line is copied faster
+        *self.count -= whole as u16;
     }
 
     /// Moves everything to the segment; what follows may be committed.
-    fn move_all(&mut self, builder: &mut BufferBuilder) {
-        builder.append_past_cache(&self.bytes.0[..usize::from(*self.staged)]);
-        *self.staged = 0;
-        stream_fence();
+    fn move_all(&mut self) {
+        self.builder.append_past_cache(&self.stage.0[START..START + usize::from(*self.count)]);
+        *self.count = 0;
+        stream_fence(); // T3
     }
+}
+
+/// Copies a line's worth, of which the beginning may have been written just now (see `memory/copy.rs`).
+fn copy_line(dst: &mut [u8], src: &[u8; LINE]) {
+    const HEAD: usize = 8;
+    dst[..HEAD].copy_from_slice(&src[..HEAD]);
+    dst[HEAD..LINE].copy_from_slice(&src[HEAD..]);
 }

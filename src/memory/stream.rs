@@ -17,11 +17,15 @@ pub(crate) fn stream(dst: &mut [u8], src: &[u8]) {
     let head = dst.as_ptr().align_offset(LINE).min(dst.len());
     let (dst_head, dst) = dst.split_at_mut(head);
     let (src_head, src) = src.split_at(head);
-    dst_head.copy_from_slice(src_head);
+    if !src_head.is_empty() {
+        dst_head.copy_from_slice(src_head);
+    }
     let whole = dst.len() / LINE * LINE;
     let (dst, dst_tail) = dst.split_at_mut(whole);
     let (src, src_tail) = src.split_at(whole);
-    dst_tail.copy_from_slice(src_tail);
+    if !src_tail.is_empty() {
+        dst_tail.copy_from_slice(src_tail);
+    }
     lines(dst, src);
 }
 
@@ -31,12 +35,21 @@ pub(crate) fn stream(dst: &mut [u8], src: &[u8]) {
 fn lines(dst: &mut [u8], src: &[u8]) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
     const PART: usize = size_of::<__m128i>();
-    for (dst, src) in dst.chunks_exact_mut(PART).zip(src.chunks_exact(PART)) {
-        // SAFETY: `src` has as many bytes, at any address.
-        let part = unsafe { _mm_loadu_si128(src.as_ptr().cast()) };
-        debug_assert_eq!(dst.as_ptr().align_offset(PART), 0, "the beginning of a line");
-        // SAFETY: `dst` has as many bytes, and begins at a multiple of them: a line does, and its parts are whole.
-        unsafe { _mm_stream_si128(dst.as_mut_ptr().cast(), part) };
+    const PARTS: usize = LINE / PART;
+    for (dst, src) in dst.chunks_exact_mut(LINE).zip(src.chunks_exact(LINE)) {
+        debug_assert_eq!(dst.as_ptr().align_offset(LINE), 0, "the beginning of a line");
+        let src: *const __m128i = src.as_ptr().cast();
+        let dst: *mut __m128i = dst.as_mut_ptr().cast();
+        for part in 0..PARTS {
+            // SAFETY: a line has `PARTS` of them.
+            let src = unsafe { src.add(part) };
+            // SAFETY: `src` has as many bytes, at any address.
+            let bytes = unsafe { _mm_loadu_si128(src) };
+            // SAFETY: as above.
+            let dst = unsafe { dst.add(part) };
+            // SAFETY: `dst` has as many bytes, and begins at a multiple of them: a line does, and its parts are whole.
+            unsafe { _mm_stream_si128(dst, bytes) };
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::{buffer::StagedBuilder, memory::LINE};
 
 /// Bytes that are worth looking at the clock twice.
-const LONG: usize = 4096;
+pub(super) const LONG: usize = 4096;
 /// A line that takes longer was in another core's cache.
 const SLOW_LINE: Duration = Duration::from_nanos(16);
 /// Pieces that go past the cache before it is tried how fast the other way is.
@@ -29,16 +29,16 @@ pub(super) struct LongPieces {
 
 impl LongPieces {
     /// As [`StagedBuilder::append`], the faster way.
-    pub(super) fn append(&mut self, builder: &mut StagedBuilder<'_>, src: &[u8]) -> usize {
+    pub(super) fn append(&mut self, builder: &mut StagedBuilder, src: &[u8]) -> usize {
         if src.len().min(builder.remaining()) < LONG {
             return builder.append(src);
         }
         if self.left > 0 {
             self.left -= 1;
-            return if self.slow { builder.append_past_cache(src) } else { builder.append(src) };
+            return if self.slow { builder.append_past_cache(src) } else { builder.append_into_cache(src) };
         }
         let start = Instant::now();
-        let n = builder.append(src);
+        let n = builder.append_into_cache(src);
         self.took(n, start.elapsed());
         n
     }
@@ -58,12 +58,13 @@ mod tests {
 
     /// `src` in a segment of its own: 9 bytes, and the rest, as far as it fits.
     fn fill(long: &mut LongPieces, local: &mut LocalBufferPool, src: &[u8]) {
-        let (mut builder, consumer) = local.try_request().unwrap().into_builder_and_consumer();
-        let mut staged = StagedBuilder::new(&mut builder, None);
+        let (builder, consumer) = local.try_request().unwrap().into_builder_and_consumer();
+        let mut staged = StagedBuilder::default();
+        staged.open(builder, false);
         let left = long.left;
         assert_eq!((long.append(&mut staged, &src[..9]), long.left), (9, left), "short: neither counted nor tried");
         assert_eq!(long.append(&mut staged, &src[9..]), SEGMENT - 9, "as much as fits");
-        builder.finish();
+        staged.finish();
         assert_eq!(*consumer.into_last().unwrap(), src[..SEGMENT], "all of it is there");
     }
 

@@ -3,12 +3,13 @@
 use std::task::{Context, Poll, ready};
 
 use super::{
-    result_partition::{ResultPartition, write_whole},
+    long::LONG,
+    result_partition::{ResultPartition, write_framed},
     subpartition::ResultSubpartition,
     write_error::WriteError,
 };
 use crate::{
-    buffer::{BufferBuilder, BufferMut, StagedBuilder},
+    buffer::{BufferMut, StagedBuilder},
     pool::RequestError,
     record::{LENGTH_BYTES, MAX_RECORD_BYTES, SerializeRecord},
 };
@@ -43,47 +44,65 @@ pub(super) fn never_pending<T>(outcome: Poll<Result<T, WriteError>>) -> Result<T
 }
 
 impl ResultPartition {
-    /// Writes `record` to subpartition `to`, or to all. Pending says that nothing of it was written. Ready says that all of
-    /// it was accepted: with [`Wait::Try`] and [`Wait::Poll`] a part may be held back until
+    /// Writes `record`, which has `len` bytes, to subpartition `to`, or to all. Pending says that nothing of it was written.
+    /// Ready says that all of it was accepted: with [`Wait::Try`] and [`Wait::Poll`] a part may be held back until
     /// [`write_rest`](Self::write_rest) finds a segment for it.
     pub(super) fn emit_with<R: SerializeRecord + ?Sized>(
         &mut self,
         record: &R,
+        len: usize,
         to: Option<usize>,
         wait: &mut Wait<'_, '_>,
     ) -> Poll<Result<(), WriteError>> {
-        let Some(to) = to else { return self.broadcast_with(record, wait) };
-        let subpartitions = self.subpartitions.len();
-        let Some(subpartition) = self.subpartitions.get_mut(to) else {
-            return Poll::Ready(Err(WriteError::NoSuchSubpartition { chosen: to, subpartitions }));
-        };
-        let len = record.serialized_len();
-        if let Some(builder) = subpartition.builder()
-            && write_whole(builder, record, len)
+        if let Some(chosen) = to
+            && chosen >= self.subpartitions.len()
         {
-            self.records += 1;
-            self.bytes += len as u64;
-            return Poll::Ready(Ok(()));
+            let subpartitions = self.subpartitions.len();
+            return Poll::Ready(Err(WriteError::NoSuchSubpartition { chosen, subpartitions }));
         }
-        self.emit_in_pieces(record, len, Some(to), wait)
+        if self.write_whole(record, len, to) {
+            self.count(len);
+        } else {
+            ready!(self.emit_in_pieces(record, len, to, wait))?;
+        }
+        match self.gone.filter(|_| to.is_none()) {
+            // Only now: who is there has got all of it.
+            Some(subpartition) => Poll::Ready(Err(WriteError::Released { subpartition })),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
-    pub(super) fn broadcast_with<R: SerializeRecord + ?Sized>(
-        &mut self,
-        record: &R,
-        wait: &mut Wait<'_, '_>,
-    ) -> Poll<Result<(), WriteError>> {
-        let len = record.serialized_len();
-        if let Some(builder) = &mut self.broadcast
-            && write_whole(StagedBuilder::new(builder, None), record, len)
-        {
-            self.records += 1;
-            self.bytes += len as u64;
-        } else {
-            ready!(self.emit_in_pieces(record, len, None, wait))?;
+    /// Writes length and record into the open segment, if there is one, and they fit with at least a byte to spare; a
+    /// segment that is exactly full is finished, so it goes the long way.
+    ///
+    /// A record that fills lines by itself, and goes past the cache, is copied there from where it lies in one piece; where it
+    /// lies in none, it is serialized aside first, unless it is so long that it is better not copied twice.
+    #[inline]
+    fn write_whole<R: SerializeRecord + ?Sized>(&mut self, record: &R, len: usize, to: Option<usize>) -> bool {
+        let open = match to {
+            Some(to) => self.subpartitions[to].builder(),
+            None => &mut self.broadcast,
+        };
+        let Some(framed) = len.checked_add(LENGTH_BYTES) else { return false };
+        if !open.takes_directly(framed) {
+            return open.write(framed, |dst| write_framed(record, len, dst));
         }
-        // Only now: who is there has got all of it.
-        Poll::Ready(self.gone.map_or(Ok(()), |subpartition| Err(WriteError::Released { subpartition })))
+        if framed >= open.remaining() {
+            return false;
+        }
+        if let Some(bytes) = record.as_bytes() {
+            open.append(&length_of(bytes, len));
+            self.long.append(open, bytes);
+            return true;
+        }
+        if framed <= StagedBuilder::STAGED || len >= LONG || self.rest.is_some() {
+            // Not worth it, or the place is taken by what was accepted for another subpartition.
+            return open.write(framed, |dst| write_framed(record, len, dst));
+        }
+        self.scratch.resize(framed, 0);
+        write_framed(record, len, &mut self.scratch);
+        open.append(&self.scratch);
+        true
     }
 
     /// Writes a record that does not fit into the open segment, if there is one. `None` means to all.
@@ -109,19 +128,15 @@ impl ResultPartition {
             self.finish(to);
             self.check_reader(to)?;
         }
-        let builder = ready!(self.open(to, wait))?;
-        if !(fits && write_whole(builder, record, len)) {
+        ready!(self.open(to, wait))?;
+        if !(fits && self.write_whole(record, len, to)) {
             // From here on it is accepted.
-            let length = (len as u32).to_be_bytes();
             if let Some(bytes) = record.as_bytes() {
-                assert_eq!(bytes.len(), len, "`as_bytes` and `serialized_len` of a record contradict each other");
-                self.append_or_keep(&[&length, bytes], to, wait)?;
+                self.append_or_keep(&[&length_of(bytes, len), bytes], to, wait)?;
             } else {
                 let mut scratch = std::mem::take(&mut self.scratch);
                 scratch.resize(LENGTH_BYTES + len, 0);
-                let (head, body) = scratch.split_at_mut(LENGTH_BYTES);
-                head.copy_from_slice(&length);
-                record.serialize_into(body);
+                write_framed(record, len, &mut scratch);
                 let mut at = 0;
                 let outcome = self.append(&scratch, &mut at, to, wait);
                 self.scratch = scratch;
@@ -131,8 +146,7 @@ impl ResultPartition {
                 }
             }
         }
-        self.records += 1;
-        self.bytes += len as u64;
+        self.count(len);
         Poll::Ready(Ok(()))
     }
 
@@ -181,7 +195,7 @@ impl ResultPartition {
     ) -> Poll<Result<(), WriteError>> {
         while *at < bytes.len() {
             let mut long = std::mem::take(&mut self.long);
-            let outcome = self.open(to, wait).map_ok(|mut builder| long.append(&mut builder, &bytes[*at..]));
+            let outcome = self.open(to, wait).map_ok(|builder| long.append(builder, &bytes[*at..]));
             self.long = long;
             *at += ready!(outcome)?;
             if self.remaining(to) == Some(0) {
@@ -194,10 +208,11 @@ impl ResultPartition {
 
     /// Bytes that the open segment has left.
     fn remaining(&mut self, to: Option<usize>) -> Option<usize> {
-        match to {
-            Some(to) => self.subpartitions[to].builder().map(|builder| builder.remaining()),
-            None => self.broadcast.as_ref().map(BufferBuilder::remaining),
-        }
+        let open = match to {
+            Some(to) => self.subpartitions[to].builder(),
+            None => &mut self.broadcast,
+        };
+        open.is_open().then(|| open.remaining())
     }
 
     fn finish(&mut self, to: Option<usize>) {
@@ -216,27 +231,26 @@ impl ResultPartition {
     }
 
     /// The open segment of a subpartition, or of all; takes a new one if there is none.
-    fn open(&mut self, to: Option<usize>, wait: &mut Wait<'_, '_>) -> Poll<Result<StagedBuilder<'_>, WriteError>> {
+    fn open(&mut self, to: Option<usize>, wait: &mut Wait<'_, '_>) -> Poll<Result<&mut StagedBuilder, WriteError>> {
         if let Some(to) = to {
             self.finish_broadcast(); // what was broadcast comes first
-            if self.subpartitions[to].builder().is_none() {
+            if !self.subpartitions[to].builder().is_open() {
                 self.check_pool()?;
                 let buffer = ready!(self.request(wait))?;
                 self.subpartitions[to].open(buffer);
             }
-            return Poll::Ready(Ok(self.subpartitions[to].builder().expect("looked at above")));
+            return Poll::Ready(Ok(self.subpartitions[to].builder()));
         }
-        if self.broadcast.is_none() {
+        if !self.broadcast.is_open() {
             self.subpartitions.iter_mut().for_each(ResultSubpartition::finish); // what was written to one comes first
             self.gone = self.subpartitions.iter().position(ResultSubpartition::is_released);
             let mut builder = ready!(self.request(wait))?.into_builder();
             for subpartition in &mut self.subpartitions {
                 subpartition.add(builder.create_consumer());
             }
-            self.broadcast = Some(builder);
-            self.broadcast_told = 0;
+            self.broadcast.open(builder, false);
         }
-        Poll::Ready(Ok(StagedBuilder::new(self.broadcast.as_mut().expect("set above"), None)))
+        Poll::Ready(Ok(&mut self.broadcast))
     }
 
     /// A segment of the pool's.
@@ -265,4 +279,13 @@ impl ResultPartition {
         }
         Ok(())
     }
+}
+
+/// The length before a record of `len` bytes, which are `bytes`.
+///
+/// # Panics
+/// If there are others: a serializer contradicts itself.
+fn length_of(bytes: &[u8], len: usize) -> [u8; LENGTH_BYTES] {
+    assert_eq!(bytes.len(), len, "`as_bytes` and `serialized_len` of a record contradict each other");
+    (len as u32).to_be_bytes()
 }

@@ -84,8 +84,10 @@ impl<S> RecordWriter<S> {
     #[must_use]
     pub fn with_flush(mut self, policy: FlushPolicy<'_>) -> Self {
         self.flush_each = matches!(policy, FlushPolicy::EveryRecord);
-        if let FlushPolicy::Every(interval, timer) = policy {
+        if !matches!(policy, FlushPolicy::WhenFull) {
             self.partition.commit_each();
+        }
+        if let FlushPolicy::Every(interval, timer) = policy {
             timer.register(&self.partition, interval);
         }
         self
@@ -108,17 +110,47 @@ impl<S> RecordWriter<S> {
     where
         S: ChannelSelector<R>,
     {
-        let written = match self.selector.select_among(record, &self.partition) {
-            Target::One(subpartition) => self.partition.emit(record, subpartition),
-            Target::All => self.partition.broadcast(record),
-        };
-        if let Err(error) = written {
-            return Err(self.flushed(error));
+        let target = self.selector.select_among(record, &self.partition);
+        let len = record.serialized_len();
+        if let Target::One(subpartition) = target
+            && self.partition.stage(record, len, subpartition)
+        {
+            return Ok(());
         }
+        self.commit(record, len, target)
+    }
+
+    /// Writes a record of `len` bytes that has no place in a stage.
+    #[inline(never)]
+    fn commit<R: SerializeRecord + ?Sized>(
+        &mut self,
+        record: &R,
+        len: usize,
+        target: Target,
+    ) -> Result<(), WriteError> {
+        if let Target::One(subpartition) = target
+            && !self.flush_each
+            && self.partition.commit(record, len, subpartition)
+        {
+            return Ok(());
+        }
+        self.emit_elsewhere(record, len, target)
+    }
+
+    /// Writes a record of `len` bytes that has no place in an open segment, or needs a closer look.
+    #[inline(never)]
+    fn emit_elsewhere<R: SerializeRecord + ?Sized>(
+        &mut self,
+        record: &R,
+        len: usize,
+        target: Target,
+    ) -> Result<(), WriteError> {
+        let written = self.partition.emit_with(record, len, target.one(), &mut Wait::Block);
+        let written = never_pending(written);
         if self.flush_each {
-            self.flush();
+            self.flush(); // after an error, too: what went to all has reached those who are there
         }
-        Ok(())
+        written
     }
 
     /// Writes one record to where the selector says, if there is a segment for it now. Lock-free.
@@ -212,11 +244,7 @@ impl<S> RecordWriter<S> {
         target: Target,
         wait: &mut Wait<'_, '_>,
     ) -> Poll<Result<(), WriteError>> {
-        let to = match target {
-            Target::One(subpartition) => Some(subpartition),
-            Target::All => None,
-        };
-        let outcome = ready!(self.partition.emit_with(record, to, wait));
+        let outcome = ready!(self.partition.emit_with(record, record.serialized_len(), target.one(), wait));
         if self.flush_each {
             self.flush();
         }
@@ -343,13 +371,7 @@ impl<S> RecordWriter<S> {
     /// # Errors
     /// As [`emit`](Self::emit).
     pub fn broadcast<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
-        if let Err(error) = self.partition.broadcast(record) {
-            return Err(self.flushed(error));
-        }
-        if self.flush_each {
-            self.flush();
-        }
-        Ok(())
+        self.emit_elsewhere(record, record.serialized_len(), Target::All)
     }
 
     /// Writes one record to one subpartition, whatever the selector says. Blocking, on the pool.
@@ -361,13 +383,7 @@ impl<S> RecordWriter<S> {
         record: &R,
         subpartition: usize,
     ) -> Result<(), WriteError> {
-        if let Err(error) = self.partition.emit(record, subpartition) {
-            return Err(self.flushed(error));
-        }
-        if self.flush_each {
-            self.flush();
-        }
-        Ok(())
+        self.emit_elsewhere(record, record.serialized_len(), Target::One(subpartition))
     }
 
     /// Writes one record to every subpartition by itself, whatever the selector says: for small ones among records to
@@ -381,28 +397,17 @@ impl<S> RecordWriter<S> {
     /// # Source
     /// Flink's `ChannelSelectorRecordWriter.broadcastEmit`.
     pub fn emit_to_each<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
-        if let Err(error) = self.partition.emit_to_each(record) {
-            return Err(self.flushed(error));
-        }
+        let written = self.partition.emit_to_each(record);
         if self.flush_each {
             self.flush();
         }
-        Ok(())
+        written
     }
 
     /// Number of subpartitions. Never changes.
     #[must_use]
     pub fn subpartitions(&self) -> usize {
         self.partition.subpartitions()
-    }
-
-    /// Flushes after an error, too, if each record is to be: what went to all has reached those who are there.
-    #[cold]
-    fn flushed(&mut self, error: WriteError) -> WriteError {
-        if self.flush_each {
-            self.flush();
-        }
-        error
     }
 
     /// Tells all readers of everything that was written. Lock-free; O(subpartitions).

@@ -10,7 +10,7 @@ use super::{
     write_error::WriteError,
 };
 use crate::{
-    buffer::{BufferBuilder, StagedBuilder},
+    buffer::StagedBuilder,
     channel::{CheckpointBarrier, Event, Sender, Shared, SharedEvent, Ticket, Told},
     lockfree::wait::Waited,
     pool::LocalBufferPool,
@@ -30,8 +30,8 @@ const STAGED: usize = 1024;
 ///
 /// Keeps one segment open for each subpartition that was written to, until it is full or the partition ends, and one in
 /// all while records are broadcast. Besides segments it has one piece of heap as large as the largest record that had
-/// to be serialized aside (one that spans segments, of a type without
-/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)); and, if there are at most 1,024 subpartitions, less than 3 KiB for
+/// to be serialized aside (one that spans segments, or takes half a kilobyte to four, of a type without
+/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)); and, if there are at most 1,024 subpartitions, less than 1 KiB for
 /// each that fills segments without a flush between: there records are put together before they go to the segment, for a
 /// line that the reader's core has is best stored to once, and whole.
 ///
@@ -41,9 +41,7 @@ pub struct ResultPartition {
     pub(super) pool: LocalBufferPool,
     pub(super) subpartitions: Vec<ResultSubpartition>,
     /// The segment being filled for all subpartitions at once. While it is there, no subpartition has one of its own.
-    pub(super) broadcast: Option<BufferBuilder>,
-    /// Bytes of it that the readers were told of.
-    pub(super) broadcast_told: usize,
+    pub(super) broadcast: StagedBuilder,
     /// A subpartition whose reader was found to be gone when something was broadcast.
     pub(super) gone: Option<usize>,
     /// A record that does not fit, and has its bytes not in one piece, is serialized here first.
@@ -68,8 +66,7 @@ impl ResultPartition {
         Self {
             pool,
             subpartitions: senders.into_iter().map(|sender| ResultSubpartition::new(sender, may_stage)).collect(),
-            broadcast: None,
-            broadcast_told: 0,
+            broadcast: StagedBuilder::default(),
             gone: None,
             scratch: Vec::new(),
             rest: None,
@@ -125,53 +122,53 @@ impl ResultPartition {
         self.subpartitions[subpartition].sender().backlog() as usize
     }
 
-    /// Writes `record` to subpartition `to`.
+    /// Writes `record`, which has `len` bytes, to the stage of subpartition `to`, if it has one with room; `false` if not.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path of a record, of which a call would be a third")]
-    pub(super) fn emit<R: SerializeRecord + ?Sized>(&mut self, record: &R, to: usize) -> Result<(), WriteError> {
-        let len = record.serialized_len();
-        if let Some(subpartition) = self.subpartitions.get_mut(to)
-            && let Some(builder) = subpartition.builder()
-            && write_whole(builder, record, len)
-        {
-            self.records += 1;
-            self.bytes += len as u64;
-            return Ok(());
+    pub(super) fn stage<R: SerializeRecord + ?Sized>(&mut self, record: &R, len: usize, to: usize) -> bool {
+        let Some(subpartition) = self.subpartitions.get_mut(to) else { return false };
+        let Some(framed) = len.checked_add(LENGTH_BYTES) else { return false };
+        if !subpartition.builder().stage(framed, |dst| write_framed(record, len, dst)) {
+            return false;
         }
-        self.emit_elsewhere(record, len, to)
+        self.count(len);
+        true
     }
 
-    /// Where there is no open segment, or no room in it, or no such subpartition.
-    #[cold]
-    #[inline(never)]
-    fn emit_elsewhere<R: SerializeRecord + ?Sized>(
-        &mut self,
-        record: &R,
-        len: usize,
-        to: usize,
-    ) -> Result<(), WriteError> {
-        let subpartitions = self.subpartitions.len();
-        if to >= subpartitions {
-            return Err(WriteError::NoSuchSubpartition { chosen: to, subpartitions });
+    /// As [`stage`](Self::stage), where records do not go by a stage: commits it in the open segment.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `stage`")]
+    pub(super) fn commit<R: SerializeRecord + ?Sized>(&mut self, record: &R, len: usize, to: usize) -> bool {
+        let Some(subpartition) = self.subpartitions.get_mut(to) else { return false };
+        let Some(framed) = len.checked_add(LENGTH_BYTES) else { return false };
+        if !subpartition.builder().commit_with(framed, |dst| write_framed(record, len, dst)) {
+            return false;
         }
-        never_pending(self.emit_in_pieces(record, len, Some(to), &mut Wait::Block))
+        self.count(len);
+        true
     }
 
-    /// Writes `record` to all subpartitions, serialized once. If a reader is gone, the others get the record all the same.
-    pub(super) fn broadcast<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
-        never_pending(self.broadcast_with(record, &mut Wait::Block))
+    /// Counts a record that was written.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `stage`")]
+    pub(super) fn count(&mut self, len: usize) {
+        self.records += 1;
+        self.bytes += len as u64;
     }
 
     /// Writes `record` to every subpartition by itself, or as [`broadcast`](Self::broadcast) does if a segment for all is
     /// open, or there can be none for each. If a reader is gone, the others get the record all the same.
     pub(super) fn emit_to_each<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
         let subpartitions = self.subpartitions.len();
-        if self.broadcast.is_some() || (self.pool.required() as usize) < subpartitions {
-            return self.broadcast(record);
+        let at_once = self.broadcast.is_open() || (self.pool.required() as usize) < subpartitions;
+        let len = record.serialized_len();
+        let mut emit = |to| never_pending(self.emit_with(record, len, to, &mut Wait::Block));
+        if at_once {
+            return emit(None);
         }
         let mut outcome = Ok(());
         for to in 0..subpartitions {
-            match self.emit(record, to) {
+            match emit(Some(to)) {
                 Err(WriteError::Released { .. }) if outcome.is_err() => {}
                 Err(error @ WriteError::Released { .. }) => outcome = Err(error),
                 written => written?,
@@ -181,8 +178,7 @@ impl ResultPartition {
     }
 
     pub(super) fn finish_broadcast(&mut self) {
-        if let Some(builder) = self.broadcast.take() {
-            builder.finish();
+        if self.broadcast.finish().is_some() {
             for subpartition in &self.subpartitions {
                 subpartition.sender().set_open(false);
             }
@@ -196,9 +192,8 @@ impl ResultPartition {
             // What has no segment yet can not be shown. If a reader is gone, the next record says so.
             let _ = self.write_rest(&mut Wait::Try);
         }
-        if let Some(builder) = &self.broadcast {
-            if builder.written() != self.broadcast_told {
-                self.broadcast_told = builder.written();
+        if self.broadcast.is_open() {
+            if self.broadcast.show() {
                 self.tell_all(Told::Flushed);
             }
         } else {
@@ -223,7 +218,7 @@ impl ResultPartition {
 
     /// Tells the reader of subpartition `of`. Lock-free.
     pub(super) fn flush_one(&mut self, of: usize) {
-        if self.broadcast.is_some() {
+        if self.broadcast.is_open() {
             self.flush(); // one segment is open for all
         } else {
             self.subpartitions[of].flush();
@@ -323,17 +318,13 @@ impl ResultPartition {
     }
 }
 
-/// Writes length and record into `builder` if they fit with at least a byte to spare; a segment that is exactly full
-/// is finished, so it goes the long way.
+/// Writes the length of `record`, `len` bytes, and the record itself to `dst`, which is just as long.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "as `StagedBuilder::write`")]
-pub(super) fn write_whole<R: SerializeRecord + ?Sized>(mut builder: StagedBuilder<'_>, record: &R, len: usize) -> bool {
-    let Some(framed) = len.checked_add(LENGTH_BYTES) else { return false };
-    builder.write(framed, |dst| {
-        let (length, body) = dst.split_at_mut(LENGTH_BYTES);
-        length.copy_from_slice(&(len as u32).to_be_bytes());
-        record.serialize_into(body);
-    })
+#[allow(clippy::inline_always, reason = "as `ResultPartition::stage`")]
+pub(super) fn write_framed<R: SerializeRecord + ?Sized>(record: &R, len: usize, dst: &mut [u8]) {
+    let (length, body) = dst.split_at_mut(LENGTH_BYTES);
+    length.copy_from_slice(&(len as u32).to_be_bytes());
+    record.serialize_into(body);
 }
 
 /// For selectors that go by who has how much to read.

@@ -1,7 +1,7 @@
 //! One reader's part of a partition.
 
 use crate::{
-    buffer::{BufferBuilder, BufferConsumer, BufferMut, Stage, StageCount, StagedBuilder},
+    buffer::{BufferConsumer, BufferMut, StagedBuilder},
     channel::{Released, Sender, SharedEvent, Ticket, Told},
 };
 
@@ -13,14 +13,9 @@ use crate::{
 #[repr(C)] // what a record needs comes first, and together
 pub(super) struct ResultSubpartition {
     /// The segment being filled.
-    open: Option<BufferBuilder>,
-    /// Kept from one segment to the next; empty while not [`Staging::Now`].
-    stage: Option<Box<Stage>>,
-    staged: StageCount,
+    open: StagedBuilder,
     staging: Staging,
     released: bool,
-    /// Bytes of the open segment that the reader was told of.
-    told: u32,
     sender: Sender,
 }
 
@@ -39,36 +34,27 @@ impl ResultSubpartition {
     /// Records may be put together aside, if it `may_stage`.
     pub(super) fn new(sender: Sender, may_stage: bool) -> Self {
         let staging = if may_stage { Staging::NotYet } else { Staging::Never };
-        Self { open: None, stage: None, staged: StageCount::default(), staging, released: false, told: 0, sender }
+        Self { open: StagedBuilder::default(), staging, released: false, sender }
     }
 
     /// Commits each record from now on, for somebody else may tell the reader.
     pub(super) fn commit_each(&mut self) {
-        if let Some(mut builder) = self.builder() {
-            builder.show();
-        }
+        self.open.commit_each();
+        self.open.release_stage();
         self.staging = Staging::Never;
-        self.stage = None;
     }
 
     /// Opens a segment.
     pub(super) fn open(&mut self, buffer: BufferMut) {
-        debug_assert!(self.open.is_none());
         let (builder, consumer) = buffer.into_builder_and_consumer();
         self.add(consumer);
-        self.told = 0;
-        self.open = Some(builder);
-        if self.staging == Staging::Now {
-            self.stage.get_or_insert_with(Stage::new);
-        }
+        self.open.open(builder, self.staging == Staging::Now);
     }
 
-    /// Writes to the open segment, if there is one.
+    /// The open segment, if there is one.
     #[inline]
-    pub(super) fn builder(&mut self) -> Option<StagedBuilder<'_>> {
-        let stage = if self.staging == Staging::Now { self.stage.as_deref_mut() } else { None };
-        let stage = stage.map(|stage| (stage, &mut self.staged));
-        self.open.as_mut().map(|builder| StagedBuilder::new(builder, stage))
+    pub(super) fn builder(&mut self) -> &mut StagedBuilder {
+        &mut self.open
     }
 
     /// Adds a segment that somebody else fills (a broadcast one).
@@ -89,28 +75,21 @@ impl ResultSubpartition {
 
     /// Finishes the open segment; `false` if there is none.
     fn finish_open(&mut self) -> bool {
-        let Some(mut builder) = self.builder() else { return false };
-        builder.move_all();
-        self.open.take().expect("looked at above").finish();
+        let Some(shown) = self.open.finish() else { return false };
         if self.staging != Staging::Never {
-            self.staging = if self.told == 0 { Staging::Now } else { Staging::NotYet };
+            self.staging = if shown { Staging::NotYet } else { Staging::Now };
         }
         true
     }
 
     /// Gives up what it has beside segments. None is open.
     pub(super) fn release_stage(&mut self) {
-        self.stage = None;
+        self.open.release_stage();
     }
 
     /// Tells the reader of what was written to the open segment, if it is more than it was told of.
     pub(super) fn flush(&mut self) {
-        let told = self.told as usize;
-        if let Some(mut builder) = self.builder()
-            && builder.written() != told
-        {
-            builder.show();
-            self.told = builder.written() as u32;
+        if self.open.show() {
             if self.staging == Staging::Now {
                 self.staging = Staging::NotYet;
             }
@@ -127,16 +106,8 @@ impl ResultSubpartition {
     pub(super) fn tell(&mut self, told: Told) {
         if !self.released && self.sender.notify(told) == Err(Released) {
             self.released = true;
-            self.drop_open();
+            self.open.abandon();
         }
-    }
-
-    /// Drops the open segment, which nobody will read.
-    fn drop_open(&mut self) {
-        if let Some(mut builder) = self.builder() {
-            builder.move_all(); // so the stage is empty
-        }
-        self.open = None;
     }
 
     /// Finishes the open segment and adds an event behind it.

@@ -23,6 +23,16 @@ pub enum Target {
     All,
 }
 
+impl Target {
+    /// The subpartition, if it is one.
+    pub(super) fn one(self) -> Option<usize> {
+        match self {
+            Self::One(subpartition) => Some(subpartition),
+            Self::All => None,
+        }
+    }
+}
+
 impl From<usize> for Target {
     fn from(subpartition: usize) -> Self {
         Self::One(subpartition)
