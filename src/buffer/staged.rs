@@ -78,9 +78,21 @@ impl StagedBuilder {
         self.shown = 0;
         self.builder = Some(builder);
         if stages {
-            self.stage.get_or_insert_with(Stage::boxed);
-            self.set_limit();
+            self.begin_stage();
         }
+    }
+
+    /// Lets records go by the stage from here on. A segment is open.
+    pub(crate) fn begin_stage(&mut self) {
+        debug_assert!(self.builder.is_some());
+        self.stage.get_or_insert_with(Stage::boxed);
+        self.set_limit();
+    }
+
+    /// Bytes that were committed one record after the other, none of them shown; 0 if records go by the stage.
+    #[inline]
+    pub(crate) fn committed_unshown(&self) -> usize {
+        if self.limit == 0 && self.shown == 0 { self.written() } else { 0 }
     }
 
     /// Whether a segment is open.
