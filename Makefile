@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check fmt clippy doc test loom mutants stall fuzz-smoke bench bench-build interop miri tsan deep cargo-fuzz
+.PHONY: help check fmt clippy doc test loom mutants stall fuzz-smoke bench counts bench-build interop miri tsan deep cargo-fuzz
 
 # Set on the command line or in the environment.
 export LOOM_MAX_PREEMPTIONS ?= 2
@@ -80,8 +80,11 @@ cargo-fuzz:
 	  { echo "error: cargo-fuzz is missing and does not install: cargo install cargo-fuzz --locked"; exit 1; }
 
 bench: ## Run the benches (FILTER=name)
-	cargo bench --all-features --bench '*' -- $(FILTER)
+	cargo bench --all-features --bench exchange --bench ratios --bench network -- $(FILTER)
 	cargo bench $(POOL_BENCHES) --target-dir $(TARGET)/pool-benches -- $(FILTER)
+
+counts: ## Count the instructions of single operations with valgrind (FILTER=name)
+	cargo bench --bench counts -- "$(FILTER)"
 
 bench-build: ## Build the benches, and run none
 	cargo bench --all-features --bench '*' --no-run

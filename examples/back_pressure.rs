@@ -1,5 +1,5 @@
-//! An allocator for several threads, with back-pressure: fast producers fill buffers, a slow consumer empties them. Memory
-//! stays what the pool has; who has no buffer waits, and is told for how long.
+//! An allocator for several threads, with back-pressure: fast producers fill buffers, a slow consumer empties them.
+//! Memory stays what the pool has; who has no buffer waits, and is told for how long.
 //!
 //! ```sh
 //! cargo run --release --example back_pressure

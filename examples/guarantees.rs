@@ -1,5 +1,5 @@
-//! Who gets what when there is not enough: a batch job borrows everything, a service has a guarantee, and a newcomer with
-//! none still gets its fair share.
+//! Who gets what when there is not enough: a batch job borrows everything, a service has a guarantee, and a newcomer
+//! with none still gets its fair share.
 //!
 //! ```sh
 //! cargo run --example guarantees

@@ -1,7 +1,7 @@
 //! The exchange over threads: two producers write orders, three consumers sum them up, each customer at one consumer.
 //!
-//! Shows a record type of one's own that is written straight into the segment and read borrowed from it, hashing by key,
-//! and back pressure: the pool holds 8 segments of 4 KiB, so the producers wait whenever the consumers are behind.
+//! Shows a record type of one's own that is written straight into the segment and read borrowed from it, hashing by
+//! key, and back pressure: the pool holds 8 segments of 4 KiB, so the producers wait whenever the consumers are behind.
 //!
 //! ```sh
 //! cargo run --release --example threads

@@ -1,8 +1,9 @@
-//! Watermark merging: three sensors report temperatures, each at its own pace, and one of them falls silent for a while.
-//! A reader averages them over windows of a second, and knows from the merged watermark when a window has all it will get.
+//! Watermark merging: three sensors report temperatures, each at its own pace, and one of them falls silent for a
+//! while. A reader averages them over windows of a second, and knows from the merged watermark when a window has all it
+//! will get.
 //!
-//! Shows `StreamWriter` and `StreamReader`: records with timestamps, watermarks, an idle channel that holds up nobody, and
-//! how to tell what comes too late.
+//! Shows `StreamWriter` and `StreamReader`: records with timestamps, watermarks, an idle channel that holds up nobody,
+//! and how to tell what comes too late.
 //!
 //! ```sh
 //! cargo run --release --example watermarks

@@ -8,12 +8,12 @@
 //! ```
 //!
 //! The receiver sets segments aside and then grants them; the sender spends one for each data buffer, before it sends.
-//! What may be sent is the difference, so there is no shared number that both sides add to and subtract from, and nothing
-//! to lose or to count twice: a total that is told again, or overtaken by a later one, changes nothing
+//! What may be sent is the difference, so there is no shared number that both sides add to and subtract from, and
+//! nothing to lose or to count twice: a total that is told again, or overtaken by a later one, changes nothing
 //! ([`CreditGranter::grant_total`]). Either side that is dropped wakes the other, which is told so ([`PeerGone`]).
 //!
-//! Within a process the two sides share memory. Between hosts each host has a pair: what the wire brings is granted to the
-//! near one by `grant_total`, and what the wire is to carry is read from `granted`, `spent` and `backlog`.
+//! Within a process the two sides share memory. Between hosts each host has a pair: what the wire brings is granted to
+//! the near one by `grant_total`, and what the wire is to carry is read from `granted`, `spent` and `backlog`.
 //!
 //! | operation | progress |
 //! |---|---|
@@ -23,7 +23,8 @@
 //! | [`wait_available`](CreditSpender::wait_available) | blocking, on a grant |
 //!
 //! # Source
-//! Flink's credit-based flow control (FLINK-7282) for what is counted; cumulative counts as in QUIC (RFC 9000, section 4.1).
+//! Flink's credit-based flow control (FLINK-7282) for what is counted; cumulative counts as in QUIC (RFC 9000, section
+//! 4.1).
 #![forbid(unsafe_code)]
 
 use std::{
@@ -97,14 +98,15 @@ impl Told {
     }
 
     fn tell(&self, value: u64) {
-        // ORDERING G1 Release, pairs with G2: what this side did before is seen by who reads the number: the segments that
-        // were set aside, the buffers that wait.
+        // ORDERING G1 Release, pairs with G2: what this side did before is seen by who reads the number: the segments
+        // that were set aside, the buffers that wait.
         self.value.store(value, Ordering::Release);
         self.wake();
     }
 
     fn leave(&self) {
-        // Relaxed: nobody else writes, and F3 in `tell` stands between the last number and this: the fence is a Release, too.
+        // Relaxed: nobody else writes, and F3 in `tell` stands between the last number and this: the fence is a
+        // Release, too.
         self.gone.store(true, Ordering::Relaxed);
         self.wake();
     }
@@ -115,8 +117,8 @@ impl Told {
     }
 
     fn wake(&self) {
-        // ORDERING F3 SeqCst fence, pairs with F4: the value is there before `waiting` is read. Either we see that the other
-        // side waits, or it sees the value when it looks again (M4).
+        // ORDERING F3 SeqCst fence, pairs with F4: the value is there before `waiting` is read. Either we see that the
+        // other side waits, or it sees the value when it looks again (M4).
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) {
             self.waker.wake();
@@ -150,8 +152,8 @@ impl Told {
     }
 }
 
-/// The other side was dropped, and what it said has been used up. Stop sending, or receiving; whether that is a failure is
-/// for what else is known of it to say.
+/// The other side was dropped, and what it said has been used up. Stop sending, or receiving; whether that is a failure
+/// is for what else is known of it to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the other side of the credit is gone")]
 pub struct PeerGone;
@@ -184,8 +186,8 @@ impl CreditGranter {
         self.granted
     }
 
-    /// Allows the sender `total` buffers in all, from the beginning on. A total that is not above what was granted already
-    /// changes nothing, so it may be repeated, or come late. Wait-free.
+    /// Allows the sender `total` buffers in all, from the beginning on. A total that is not above what was granted
+    /// already changes nothing, so it may be repeated, or come late. Wait-free.
     pub fn grant_total(&mut self, total: u64) {
         if total <= self.granted {
             return;
@@ -235,8 +237,8 @@ impl CreditGranter {
         self.shared.backlog.get()
     }
 
-    /// Ready with the backlog once it is another than when this was ready last (at first: than 0); arranges for the waker to
-    /// be woken until then.
+    /// Ready with the backlog once it is another than when this was ready last (at first: than 0); arranges for the
+    /// waker to be woken until then.
     ///
     /// # Errors
     /// [`PeerGone`]: the sender was dropped, and its last backlog was returned before.

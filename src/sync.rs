@@ -1,4 +1,5 @@
-//! The only door to atomics, cells, locks and thread parking: std's in a normal build, loom's under `--cfg forebay_loom`.
+//! The only door to atomics, cells, locks and thread parking: std's in a normal build, loom's under
+//! `--cfg forebay_loom`.
 //!
 //! Everything above takes its atomics from here, so the loom models in `loom-tests/` run the very code that ships.
 //! Under `--cfg forebay_stall` they are std's with a step before each access, at which `tests/stall.rs` stops a thread.
@@ -89,8 +90,8 @@ pub(crate) fn park_until(deadline: Option<std::time::Instant>) {
     }
 }
 
-/// Parking with a token that is kept. loom's own is lost when the thread waits for a lock in between, and a wake that comes
-/// late ends a join, which loom takes for a park.
+/// Parking with a token that is kept. loom's own is lost when the thread waits for a lock in between, and a wake that
+/// comes late ends a join, which loom takes for a park.
 #[cfg(forebay_loom)]
 #[allow(clippy::disallowed_types, reason = "of the model's own bookkeeping, which is not to be explored")]
 mod parking {

@@ -92,7 +92,8 @@ fn round_robin_delivers_all_in_order_with_two_segments() {
 #[test]
 fn records_span_segments_and_lengths_are_cut() {
     let count = if cfg!(miri) { 12 } else { 2_000 };
-    // Around the size of a segment, and well over it; 2 * SEGMENT + 3 * 4 - 3 leaves a length cut behind its third byte.
+    // Around the size of a segment, and well over it; 2 * SEGMENT + 3 * 4 - 3 leaves a length cut behind its third
+    // byte.
     let lengths =
         [0, SEGMENT - 7, 1, 3 * SEGMENT, SEGMENT - 4, SEGMENT - 5, SEGMENT, 100_000, 2 * SEGMENT - 7, SEGMENT];
     let input = numbered(0, count, |n| lengths[n % lengths.len()]);

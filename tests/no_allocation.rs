@@ -20,8 +20,8 @@ use forebay::{
 struct Counting;
 
 thread_local! {
-    /// Allocations of this thread. Not of the process: the test harness has a thread of its own, which allocates when it
-    /// pleases.
+    /// Allocations of this thread. Not of the process: the test harness has a thread of its own, which allocates when
+    /// it pleases.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
     /// Bytes of them.
     static BYTES: Cell<u64> = const { Cell::new(0) };

@@ -1,5 +1,5 @@
-//! Pools on real threads, everything at once, in an order that a seed says: at the end all is home, and on the way everybody
-//! got what was guaranteed.
+//! Pools on real threads, everything at once, in an order that a seed says: at the end all is home, and on the way
+//! everybody got what was guaranteed.
 
 use std::{
     sync::{Arc, Mutex},
@@ -36,7 +36,8 @@ struct Task {
     local: LocalBufferPool,
     exchange: Exchange,
     held: Vec<BufferMut>,
-    /// Lent at most: what was lent when the pool was resized stays lent, and does not stand in the way of what is guaranteed.
+    /// Lent at most: what was lent when the pool was resized stays lent, and does not stand in the way of what is
+    /// guaranteed.
     most: u32,
 }
 

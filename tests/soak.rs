@@ -1,8 +1,8 @@
 //! Many writers and many readers, each of which stalls when it pleases: every record arrives once, in order, byte for
 //! byte, and every segment comes home.
 //!
-//! Short by default. `FOREBAY_SOAK=rounds` makes it that many rounds; a round prints its seed, and `FOREBAY_SOAK_SEED=seed`
-//! begins with that one.
+//! Short by default. `FOREBAY_SOAK=rounds` makes it that many rounds; a round prints its seed, and
+//! `FOREBAY_SOAK_SEED=seed` begins with that one.
 
 use std::thread;
 

@@ -1,9 +1,9 @@
 //! A thread that is stopped in the middle of something holds up nobody who is not documented to wait for it.
 //!
-//! A victim is stopped before each of its accesses to an atomic, a fence or a lock in turn; meanwhile a witness does what
-//! must not wait for it, in a bounded number of steps, and may neither park nor wait for a lock. No clock is involved. The
-//! steps between two accesses that crossbeam's queue makes (the depot) are not among those; see `docs/ARCHITECTURE.md`,
-//! "Progress". Run by `make stall`.
+//! A victim is stopped before each of its accesses to an atomic, a fence or a lock in turn; meanwhile a witness does
+//! what must not wait for it, in a bounded number of steps, and may neither park nor wait for a lock. No clock is
+//! involved. The steps between two accesses that crossbeam's queue makes (the depot) are not among those; see
+//! `docs/ARCHITECTURE.md`, "Progress". Run by `make stall`.
 #![cfg(forebay_stall)]
 
 use std::{
@@ -145,8 +145,8 @@ fn a_stopped_return_to_a_sleeping_owner_holds_up_no_other() {
     });
 }
 
-/// The victim looks for a segment where `empty` says that it has nothing at hand: in what came back, in the depot, and as a
-/// batch; others return to it meanwhile.
+/// The victim looks for a segment where `empty` says that it has nothing at hand: in what came back, in the depot, and
+/// as a batch; others return to it meanwhile.
 #[test]
 fn an_owner_stopped_in_a_request_holds_up_nobody() {
     type Request = fn(&mut LocalBufferPool) -> Vec<BufferMut>;
@@ -189,8 +189,8 @@ fn an_owner_stopped_in_a_request_holds_up_nobody() {
     }
 }
 
-/// One that leaves a waker takes a lock that returns to the depot take too, while somebody waits there: that is documented,
-/// and tested below. Own segments come home, and others request what is theirs, all the same.
+/// One that leaves a waker takes a lock that returns to the depot take too, while somebody waits there: that is
+/// documented, and tested below. Own segments come home, and others request what is theirs, all the same.
 #[test]
 fn an_owner_stopped_while_it_goes_to_sleep_holds_up_no_own_segment() {
     for maximum in [1, 2] {

@@ -49,7 +49,8 @@ fn a_hundred_thousand_idle_channels_hold_no_segment_and_little_else() {
     let read = both - served;
     println!("{served} bytes a channel with the server, {read} with the client");
     assert!(in_use <= 3, "{in_use} segments, and one channel is not idle");
-    // Measured on 64-bit Linux: queue, announcement and credit, places at writer, connection and gate, the table of ids.
+    // Measured on 64-bit Linux: queue, announcement and credit, places at writer, connection and gate, the table of
+    // ids.
     assert!(served <= 256, "{served} bytes a channel with the server");
     assert!(read <= 256, "{read} bytes a channel with the client");
 }

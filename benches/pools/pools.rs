@@ -9,23 +9,16 @@
 //!
 //! # What is not from crates.io
 //!
-//! *DPDK's mempool*, current: of a source tree of <https://dpdk.org>,
+//! Programs of their own take part that `FOREBAY_PEERS` names; each takes the name of a table and a number of operations,
+//! and prints the nanoseconds that they took. Two are here, DPDK's mempool and Flink's `LocalBufferPool`, and say at their
+//! head what they take and where it comes from:
 //!
 //! ```sh
-//! meson setup build -Dtests=true -Denable_drivers=mempool/ring && ninja -C build
-//! echo mempool_perf_autotest | build/app/dpdk-test --no-huge --no-pci -m 1024 -l 0,1
+//! FOREBAY_PEERS="peers/dpdk.sh peers/flink.sh" make bench FILTER=pool
 //! ```
-//!
-//! or Debian's `apt install dpdk-dev libdpdk-dev` (22.11) and `dpdk-test` of the package `dpdk`. Of its output
-//! `n_get_bulk=1 n_put_bulk=1 n_keep=1` is *one in flight*, `n_keep=64` is *64 in flight*, with `n_get_bulk=64` for the bulk
-//! call; 10⁹ ÷ `rate_persec` is nanoseconds, `cores=2` is *a pool for each thread*, and `cache=0` is the bare ring.
-//!
-//! *Flink's `LocalBufferPool`*: a `main` with `flink-runtime` of Maven Central on its class path, that makes a
-//! `NetworkBufferPool(1024, 32768)`, of it `createBufferPool(64, 64)`, and loops over `requestBuffer()` and
-//! `Buffer.recycleBuffer()`, 10⁷ times for the warm-up and as often for the figure; for two threads a pool each; for the
-//! hand-off a ring to a thread that recycles.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, reason = "the peers' interfaces")]
 
+mod peers;
 mod rounds;
 mod tables;
 mod wake;

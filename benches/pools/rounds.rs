@@ -18,13 +18,13 @@ const ROUNDS: usize = 15;
 
 /// One contestant: its name, and a round that says how long `operations` of the table took.
 pub(crate) struct Contestant<'a> {
-    name: &'static str,
+    name: String,
     round: Box<dyn FnMut() -> Duration + 'a>,
 }
 
 impl<'a> Contestant<'a> {
-    pub(crate) fn new(name: &'static str, round: impl FnMut() -> Duration + 'a) -> Self {
-        Self { name, round: Box::new(round) }
+    pub(crate) fn new(name: impl Into<String>, round: impl FnMut() -> Duration + 'a) -> Self {
+        Self { name: name.into(), round: Box::new(round) }
     }
 }
 

@@ -16,7 +16,10 @@ use forebay::{
 use lockfree_object_pool::LinearObjectPool;
 use mimalloc::MiMalloc;
 
-use crate::rounds::{Contestant, Ring, compare, timed, timed_pair};
+use crate::{
+    peers,
+    rounds::{Contestant, Ring, compare, timed, timed_pair},
+};
 
 /// Prints itself under the title given.
 type Table = fn(&str);
@@ -71,7 +74,7 @@ fn one_in_flight(title: &str) {
     compare(
         title,
         OPERATIONS,
-        vec![
+        [
             Contestant::new("ArrayQueue: pop, push", || {
                 timed(|| (0..OPERATIONS).for_each(|_| queue.push(black_box(queue.pop().expect("full"))).expect("room")))
             }),
@@ -103,7 +106,10 @@ fn one_in_flight(title: &str) {
             Contestant::new("forebay: try_request, drop", || {
                 timed(|| (0..OPERATIONS).for_each(|_| drop(black_box(dropped.try_request().expect("free")))))
             }),
-        ],
+        ]
+        .into_iter()
+        .chain(peers::contestants("one", OPERATIONS))
+        .collect(),
     );
 }
 
@@ -118,7 +124,7 @@ fn many_in_flight(title: &str) {
     compare(
         title,
         BATCHES * BATCH as u64,
-        vec![
+        [
             Contestant::new("ArrayQueue: pop 64, push 64", || {
                 timed(|| {
                     for _ in 0..BATCHES {
@@ -159,7 +165,11 @@ fn many_in_flight(title: &str) {
                     }
                 })
             }),
-        ],
+        ]
+        .into_iter()
+        .chain(peers::contestants("many", BATCHES * BATCH as u64))
+        .chain(peers::contestants("bulk", BATCHES * BATCH as u64))
+        .collect(),
     );
 }
 
@@ -180,13 +190,16 @@ fn two_threads(title: &str) {
     compare(
         &format!("{title} (time of one operation of each)"),
         OPERATIONS,
-        vec![
+        [
             Contestant::new("one ArrayQueue: pop, push", || timed_pair(take_and_give, take_and_give)),
             Contestant::new("forebay, a pool each: try_request, recycle", || {
                 // Twenty times as many, for the start of two threads not to be what is measured.
                 timed_pair(|| request_and_recycle(&mut here), || request_and_recycle(&mut there)) / 20
             }),
-        ],
+        ]
+        .into_iter()
+        .chain(peers::contestants("two", OPERATIONS))
+        .collect(),
     );
 }
 
@@ -206,7 +219,7 @@ fn hand_off(title: &str) {
     compare(
         title,
         OPERATIONS,
-        vec![
+        [
             Contestant::new("ArrayQueue: pop here, push there", || {
                 let ring = Ring::new(SEGMENTS);
                 timed_pair(
@@ -228,7 +241,10 @@ fn hand_off(title: &str) {
                     || (0..OPERATIONS).for_each(|_| drop(ring.pop())),
                 )
             }),
-        ],
+        ]
+        .into_iter()
+        .chain(peers::contestants("hand-off", OPERATIONS))
+        .collect(),
     );
 }
 

@@ -139,6 +139,7 @@ fn a_finished_segment_is_whole() {
 }
 
 /// Two consumers of one builder, on two threads, while the builder finishes on a third: each sees every byte once.
+/// Mutant: W1 in `finish`.
 #[test]
 fn several_consumers_see_the_same() {
     loom::model(|| {

@@ -73,8 +73,8 @@ fn what_was_done_before_the_grant_is_seen() {
     });
 }
 
-/// The receiver grants one and goes away: the spender has the credit, then the news (M4). Mutants: the wake, the order of the
-/// looks.
+/// The receiver grants one and goes away: the spender has the credit, then the news (M4). Mutants: the wake, the order
+/// of the looks.
 #[test]
 fn a_receiver_that_goes_away_wakes_the_spender() {
     loom::model(|| {

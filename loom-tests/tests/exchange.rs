@@ -211,7 +211,8 @@ fn a_full_segment_is_not_overlooked_by_who_watches() {
     });
 }
 
-/// Two writers, one gate: each channel announces itself, neither is forgotten.
+/// Two writers, one gate: each channel announces itself, neither is forgotten. Mutant: all but the last in
+/// `Signal::collect`.
 #[test]
 fn two_channels_of_one_gate() {
     loom::model(|| {
@@ -240,7 +241,7 @@ fn two_channels_of_one_gate() {
 }
 
 /// The reader goes away while the writer waits for the segment it holds: the writer gets an error, and the segment comes
-/// home.
+/// home. Mutant: the draining in `Receiver::release`.
 #[test]
 fn a_reader_that_goes_away_frees_its_writer() {
     loom::model(|| {

@@ -55,9 +55,9 @@ fn custom(number: u8) -> Event {
     Event::Custom { data_type: DataType::EVENT_BUFFER, bytes: [number][..].into() }
 }
 
-/// 2 threads, 1 segment, 1 priority event: whatever the reader has read when it comes, what was written before the event
-/// has been read or is handed out with it, not both and not neither (R1).
-/// Mutants: telling the gate in `overtake`, the place of the cut.
+/// 2 threads, 1 segment, 1 priority event: whatever the reader has read when it comes, what was written before the
+/// event has been read or is handed out with it, not both and not neither (R1). Mutants: telling the gate in
+/// `overtake`, the place of the cut.
 #[test]
 fn what_a_priority_event_overtakes_is_what_was_not_read() {
     loom::model(|| {
@@ -142,8 +142,8 @@ fn a_writer_is_told_what_its_event_overtakes() {
     });
 }
 
-/// 2 threads: the gate goes away while the writer sends an event that overtakes: no segment stays behind, and the writer
-/// hears of it at the latest when it sends the next.
+/// 2 threads: the gate goes away while the writer sends an event that overtakes: no segment stays behind, and the
+/// writer hears of it at the latest when it sends the next. Mutant: RELEASED unseen in `overtake`.
 #[test]
 fn a_gate_that_goes_away_drops_what_overtakes() {
     loom::model(|| {
@@ -162,8 +162,8 @@ fn a_gate_that_goes_away_drops_what_overtakes() {
     });
 }
 
-/// 2 threads, 2 channels: what a channel adds while it is blocked by its barrier is read once the other's has come (M4).
-/// Mutants: the token that is kept in `try_next`, the turn that is given back in `resume_consumption`.
+/// 2 threads, 2 channels: what a channel adds while it is blocked by its barrier is read once the other's has come
+/// (M4). Mutants: the token that is kept in `try_next`, the turn that is given back in `resume_consumption`.
 #[test]
 fn a_channel_blocked_by_its_barrier_is_read_afterwards() {
     loom::model(|| {
@@ -209,7 +209,8 @@ fn two_gates_of_a_union() {
     });
 }
 
-/// 2 threads, 1 gate in a union, which sleeps and is woken twice (M4). Mutant: the mark that is taken back in `collect`.
+/// 2 threads, 1 gate in a union, which sleeps and is woken twice (M4). Mutant: the mark that is taken back in
+/// `collect`.
 #[test]
 fn a_gate_of_a_union_is_woken_again() {
     loom::model(|| {

@@ -1,7 +1,7 @@
 //! The lanes alone, through the doors in `forebay::models`: indices that come to an owner without a read-modify-write.
 //!
-//! As in `lockfree.rs`, what passes from thread to thread stands in relaxed atomics. In loom builds there is one lane of
-//! two places.
+//! As in `lockfree.rs`, what passes from thread to thread stands in relaxed atomics. In loom builds there is one lane
+//! of two places.
 #![cfg(forebay_loom)]
 
 use forebay::models::{Lanes, Numbers};

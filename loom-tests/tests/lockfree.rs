@@ -200,7 +200,8 @@ fn a_queue_keeps_order() {
     });
 }
 
-/// 2 threads: the consumer gives an empty block back while the producer needs one. Mutants: Q-S, Q-R, the reset of `filled`.
+/// 2 threads: the consumer gives an empty block back while the producer needs one. Mutants: Q-S, Q-R, the reset of
+/// `filled`.
 #[test]
 fn an_empty_block_is_used_again() {
     loom::model(|| {
@@ -214,7 +215,8 @@ fn an_empty_block_is_used_again() {
     });
 }
 
-/// Either end goes first, with elements left and added: all are dropped. loom reports what is leaked.
+/// Either end goes first, with elements left and added: all are dropped. loom reports what is leaked. Mutant: the
+/// elements in `Consumer`'s drop.
 #[test]
 fn a_queue_that_is_dropped_drops_its_elements() {
     loom::model(|| {

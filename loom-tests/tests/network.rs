@@ -80,7 +80,7 @@ fn credit_comes_to_a_channel_that_rests_or_is_idle() {
 }
 
 /// 3 threads, 1 place: a channel is given up while its writer announces it; the next gets its place no sooner than the
-/// announcement has turned up, and is not lost among them.
+/// announcement has turned up, and is not lost among them. Mutant: the place that is kept.
 #[test]
 fn a_place_is_used_again_once_its_index_has_turned_up() {
     loom::model(|| {
@@ -113,9 +113,9 @@ fn a_place_is_used_again_once_its_index_has_turned_up() {
     });
 }
 
-/// 2 threads, 1 place: a channel is given up while its writer is about to push its index. Were its place free at once, the
-/// next in it would be announced by the same index meanwhile, which is then in the inbox twice (N3). Mutants: the place
-/// that is kept.
+/// 2 threads, 1 place: a channel is given up while its writer is about to push its index. Were its place free at once,
+/// the next in it would be announced by the same index meanwhile, which is then in the inbox twice (N3). Mutants: the
+/// place that is kept.
 #[test]
 fn an_index_that_is_about_to_be_pushed_keeps_its_place() {
     loom::model(|| {
@@ -174,7 +174,8 @@ fn what_arrives_is_not_overlooked_by_the_gate() {
     });
 }
 
-/// 2 threads, 1 segment: the gate goes while a buffer is on its way to it.
+/// 2 threads, 1 segment: the gate goes while a buffer is on its way to it. The connection's end stays, for with it goes
+/// whatever is left in the queue. Mutant: the draining on the connection's side.
 #[test]
 fn what_arrives_for_a_gate_that_goes_comes_home() {
     loom::model(|| {
@@ -183,12 +184,13 @@ fn what_arrives_for_a_gate_that_goes_comes_home() {
         let connection = thread::spawn(move || {
             let buffer = local.try_request().unwrap().freeze(4);
             let _ = arrivals.arrive(buffer);
-            drop(arrivals);
-            local
+            (local, arrivals)
         });
         drop(gate);
-        drop(connection.join().unwrap());
+        let (local, arrivals) = connection.join().unwrap();
+        drop(local);
         assert_eq!(pool.in_use(), 0, "whoever came last has emptied the queue");
+        drop(arrivals);
     });
 }
 

@@ -25,7 +25,7 @@ fn written(local: &mut LocalBufferPool, byte: u8) -> BufferMut {
 }
 
 /// 3 threads, 2 segments: two return while the owner requests. Nothing is lost, nothing is lent twice, and what the
-/// returners did with the bytes is done (M1).
+/// returners did with the bytes is done (M1). Mutant: I2.
 #[test]
 fn returns_from_two_threads_meet_the_owner() {
     loom::model(|| {
@@ -180,7 +180,8 @@ fn a_parked_pool_that_is_dropped() {
     });
 }
 
-/// A new pool sets its part aside while that is lent to another: it gets the segment when it comes back (M3).
+/// A new pool sets its part aside while that is lent to another: it gets the segment when it comes back (M3). Mutant:
+/// the guarantee in `fetch`, were it to ask for a credit.
 #[test]
 fn a_late_guarantee_is_met_when_the_borrowed_segment_returns() {
     loom::model(|| {
@@ -303,7 +304,8 @@ fn one_of_three_frees_the_home() {
     });
 }
 
-/// The owner sleeps while two segments come home, and drops the pool as soon as it has one (L1).
+/// The owner sleeps while two segments come home, and drops the pool as soon as it has one (L1). Mutant: the pin
+/// in `Home::bring` that is not settled.
 #[test]
 fn a_woken_owner_drops_its_pool() {
     loom::model(|| {
@@ -338,8 +340,8 @@ fn a_dropped_pool_wakes_a_borrower() {
     });
 }
 
-/// A poll that is pending, a look at the pool, and the return beside it: if the look found nothing, the return wakes (M4).
-/// Mutant: looking ends the parking.
+/// A poll that is pending, a look at the pool, and the return beside it: if the look found nothing, the return wakes
+/// (M4). Mutant: looking ends the parking.
 #[test]
 fn a_look_between_polls_loses_no_wake() {
     #[derive(Default)]
@@ -372,8 +374,8 @@ fn with_open_lanes(pool: &NetworkBufferPool, segments: u32) -> LocalBufferPool {
 }
 
 /// The owner is about to sleep while its only segment comes home by a lane, where nobody wakes it: it closes the lanes
-/// first, and is woken by a return that comes later (M4). Mutants: the closing in `Lender::park`, what it finds, and the
-/// look in a moment when somebody was in the middle.
+/// first, and is woken by a return that comes later (M4). Mutants: the closing in `Lender::park`, what it finds, and
+/// the look in a moment when somebody was in the middle.
 #[test]
 fn a_return_by_a_lane_meets_an_owner_that_goes_to_sleep() {
     loom::model(|| {
@@ -389,8 +391,8 @@ fn a_return_by_a_lane_meets_an_owner_that_goes_to_sleep() {
     });
 }
 
-/// The owner looks while its segments come home by a lane: none is lost or lent twice, and what was done with the bytes is
-/// done (M1, M5).
+/// The owner looks while its segments come home by a lane: none is lost or lent twice, and what was done with the bytes
+/// is done (M1, M5). Mutant: V4.
 #[test]
 fn returns_by_a_lane_meet_the_owner() {
     loom::model(|| {
@@ -417,8 +419,8 @@ fn returns_by_a_lane_meet_the_owner() {
     });
 }
 
-/// The owner goes while its segment comes home by a lane: it is not left there, nor does its thread touch a lane that is
-/// gone (L1, M1). Mutant: the closing in `Lender`'s drop.
+/// The owner goes while its segment comes home by a lane: it is not left there, nor does its thread touch a lane that
+/// is gone (L1, M1). Mutant: the closing in `Lender`'s drop.
 #[test]
 fn a_pool_with_open_lanes_is_dropped_while_a_segment_is_out() {
     loom::model(|| {

@@ -1,5 +1,5 @@
-//! Local pools that are resized, fail, ask for several segments, for a channel, or are held to their shares; and requests
-//! without a local pool.
+//! Local pools that are resized, fail, ask for several segments, for a channel, or are held to their shares; and
+//! requests without a local pool.
 #![cfg(forebay_loom)]
 
 use std::time::Duration;
@@ -61,8 +61,8 @@ fn a_pool_shrinks_while_a_segment_comes_home() {
     });
 }
 
-/// What was lent before a pool became smaller comes home on two threads: the first is surplus, the last the pool's own, and
-/// the pool finds it, as it was left (M1, M5). Mutants: E1, E2.
+/// What was lent before a pool became smaller comes home on two threads: the first is surplus, the last the pool's own,
+/// and the pool finds it, as it was left (M1, M5). Mutants: E1, E2.
 #[test]
 fn what_is_late_and_back_is_found() {
     loom::model(|| {
@@ -139,8 +139,8 @@ fn a_shrinking_pool_wakes_a_borrower() {
     });
 }
 
-/// A pool's owner has left a waker, and then makes the pool smaller, so that another home is its own: it is woken, and what
-/// comes back wakes it or is found (M4). Mutant: the wake of the owner in `resize`.
+/// A pool's owner has left a waker, and then makes the pool smaller, so that another home is its own: it is woken, and
+/// what comes back wakes it or is found (M4). Mutant: the wake of the owner in `resize`.
 #[test]
 fn a_poll_survives_a_resize() {
     #[derive(Default)]
@@ -185,6 +185,7 @@ fn a_failing_pool_wakes_its_owner() {
 }
 
 /// A failure and a return meet a waiting owner: it has the segment or the error, and sleeps for neither (M4).
+/// Mutant: the wake in `WakerCell::wake`.
 #[test]
 fn a_failure_and_a_return_meet_a_waiting_owner() {
     loom::model(|| {
@@ -221,8 +222,8 @@ fn a_failing_network_pool_wakes_who_has_no_local_pool() {
     });
 }
 
-/// Two pools ask for both segments at once: each gets them, one after the other, and neither waits with one of them in hand.
-/// Mutants: the wake after a retracted batch, what it gives back.
+/// Two pools ask for both segments at once: each gets them, one after the other, and neither waits with one of them in
+/// hand. Mutant: the wake in `Core::put`.
 #[test]
 fn two_batches_do_not_wait_for_each_other() {
     loom::model(|| {
@@ -242,8 +243,8 @@ fn two_batches_do_not_wait_for_each_other() {
     });
 }
 
-/// A pool waits for one segment while another pool's failed batch has the surplus lowered for a moment, and a third has given
-/// back what that batch was too late for (M4, M5). Mutant: the wake after a retracted batch.
+/// A pool waits for one segment while another pool's failed batch has the surplus lowered for a moment, and a third has
+/// given back what that batch was too late for (M4, M5). Mutant: the wake after a retracted batch.
 #[test]
 fn a_retracted_batch_wakes_who_it_misled() {
     loom::model(|| {
@@ -265,8 +266,8 @@ fn a_retracted_batch_wakes_who_it_misled() {
     });
 }
 
-/// A pool waits for its own segment, which it lent before it became smaller: it finds it in the depot (M3, M4). Mutant: the
-/// wake for what comes home late.
+/// A pool waits for its own segment, which it lent before it became smaller: it finds it in the depot (M3, M4). Mutant:
+/// the wake for what comes home late.
 #[test]
 fn a_waiting_pool_gets_what_comes_home_late() {
     loom::model(|| {
@@ -332,8 +333,8 @@ fn a_late_guarantee_comes_between_a_direct_batch_and_its_segments() {
     });
 }
 
-/// A pool that has its share waits for more, while one that has less waits too: the second goes first, and when it has got
-/// what it wants, the first is woken (M4). Mutant: the wake in `Core::relieve`.
+/// A pool that has its share waits for more, while one that has less waits too: the second goes first, and when it has
+/// got what it wants, the first is woken (M4). Mutant: the wake in `Core::relieve`.
 #[test]
 fn who_was_held_to_its_share_is_woken_when_the_pressure_ends() {
     loom::model(|| {
@@ -351,7 +352,8 @@ fn who_was_held_to_its_share_is_woken_when_the_pressure_ends() {
     });
 }
 
-/// The owner waits for room on a channel, which its own segment brings back. Mutant: counting after the segment is home.
+/// The owner waits for room on a channel, which its own segment brings back. Mutant: counting after the segment is
+/// home.
 #[test]
 fn who_waits_for_a_channel_is_woken_by_an_own_segment() {
     loom::model(|| {
@@ -380,8 +382,8 @@ fn who_waits_for_a_channel_is_woken_by_a_borrowed_segment() {
     });
 }
 
-/// Exclusive segments are asked for while a pool has borrowed one of them, another pool is waiting for what comes back, and
-/// shares are worked out anew: they go to who was promised them (M3). Mutants: setting them aside, the second look.
+/// Exclusive segments are asked for while a pool has borrowed one of them, another pool is waiting for what comes back,
+/// and shares are worked out anew: they go to who was promised them (M3). Mutants: setting them aside, the second look.
 #[test]
 fn an_exclusive_segment_comes_from_who_borrowed_it() {
     loom::model(|| {
@@ -404,8 +406,8 @@ fn an_exclusive_segment_comes_from_who_borrowed_it() {
     });
 }
 
-/// A segment that was lent without a local pool comes home after everything else is gone: whoever is last frees it all, once
-/// (L2). loom reports what is never freed. Mutant: counting it when it is lent.
+/// A segment that was lent without a local pool comes home after everything else is gone: whoever is last frees it all,
+/// once (L2). loom reports what is never freed. Mutant: counting it when it is lent.
 #[test]
 fn a_direct_segment_outlives_its_pool() {
     loom::model(|| {
@@ -433,6 +435,7 @@ fn two_who_have_no_local_pool_take_turns() {
 }
 
 /// A segment is wiped by who drops it last, and is whole, and wiped, when it is lent again (B1). loom checks each byte.
+/// Mutant: the wiping in `Home::bring_on_terms`.
 #[test]
 fn a_wiped_segment_is_whole() {
     loom::model(|| {

@@ -18,8 +18,8 @@ use std::{ptr::NonNull, task::Waker};
 
 use super::{
     exclusive::BufferMut,
+    handle::{Handle, sealed::Count},
     home::{self, BufferRecycler, CLOSING, Home},
-    shared::Buffer,
     stash::Stash,
     table::{FreeSegment, Header, LentBy, SegmentTable},
     terms::Terms,
@@ -167,20 +167,15 @@ impl Lender {
         channel.map_or(self.terms, |channel| self.terms.for_channel(channel))
     }
 
-    /// Takes an own segment back into the stash without any read-modify-write, if `buffer` is its only handle, and nothing
-    /// is to be done on its way back. Else it is as if it were dropped. Wait-free, or as drop.
+    /// Takes an own segment back into the stash without any read-modify-write, if `handle` is its only one, and nothing is
+    /// to be done on its way back. Else it is as if it were dropped. Wait-free, or as drop.
     #[inline]
-    pub(crate) fn take_back(&mut self, buffer: Buffer) {
-        let counted = buffer.header();
-        #[allow(
-            clippy::mem_forget,
-            reason = "its count stays for whoever takes it from the stash, or is given up below"
-        )]
-        std::mem::forget(buffer);
+    pub(crate) fn take_back(&mut self, handle: impl Handle) {
+        let only = handle.is_only();
+        let Count(counted) = handle.into_count(); // it stays for whoever takes it from the stash, or is given up below
         // SAFETY: H1, it is counted.
         let header = unsafe { counted.as_ref() };
-        // ORDERING R0 Acquire, pairs with R1, as in `release`.
-        if header.lent_by().is_own_of(self.home) && header.refs.load(Ordering::Acquire) == 1 {
+        if header.lent_by().is_own_of(self.home) && only {
             self.home().table.is_back(header.index());
             self.keep(counted);
         } else {
@@ -191,25 +186,24 @@ impl Lender {
     /// Takes all `buffers` back, those that are not own ones as if they were dropped. Wait-free, or as drop.
     #[inline]
     pub(crate) fn take_back_many(&mut self, buffers: &mut Vec<BufferMut>) {
-        // H3: a `BufferMut` is the only handle, so whose it is is all there is to be looked at.
-        // All are looked at, without a branch for each.
-        let foreign = buffers.iter().fold(0, |foreign, buffer| {
-            // SAFETY: H1, `buffer` is counted.
-            foreign | unsafe { buffer.header_ptr().as_ref() }.lent_by().away_from(self.home)
-        });
-        if cfg!(feature = "leaks") || foreign != 0 {
+        if cfg!(feature = "leaks") {
             return self.take_back_each(buffers);
         }
-        let headers = buffers.as_ptr().cast::<NonNull<Header>>(); // a handle is transparent
-        // SAFETY: L3, own segments that are not in the stash yet, so there is room for them.
-        unsafe { self.stash.push_many(headers, buffers.len()) };
+        let home = self.home;
+        let headers = buffers.iter().map(BufferMut::header_ptr);
+        // H3: a `BufferMut` is the only handle, so whose it is is all there is to be looked at.
+        // SAFETY: H1, `buffers` are counted.
+        let all = self.stash.push_all(headers, |header| unsafe { header.as_ref() }.lent_by().away_from(home));
+        if !all {
+            return self.take_back_each(buffers);
+        }
         // SAFETY: their counts stay for whoever takes them from the stash, so they are handles no more.
         unsafe { buffers.set_len(0) };
     }
 
     #[cold]
     fn take_back_each(&mut self, buffers: &mut Vec<BufferMut>) {
-        buffers.drain(..).for_each(|buffer| self.take_back(buffer.into()));
+        buffers.drain(..).for_each(|buffer| self.take_back(buffer));
     }
 
     /// Puts an own segment that nobody holds on top of the stash.

@@ -29,6 +29,7 @@
 mod builder;
 mod data_type;
 mod exclusive;
+mod handle;
 pub(crate) mod home;
 #[cfg(feature = "leaks")]
 mod leaks;
@@ -42,6 +43,7 @@ pub(crate) mod terms;
 pub use builder::{BufferBuilder, BufferConsumer};
 pub use data_type::DataType;
 pub use exclusive::BufferMut;
+pub use handle::Handle;
 #[cfg(feature = "leaks")]
 pub use leaks::{LeakReport, TakenAt};
 pub use shared::Buffer;

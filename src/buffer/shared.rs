@@ -136,6 +136,7 @@ impl Buffer {
     /// Whether this is the only handle to the segment. Stays true as long as you do not clone it; may become true at
     /// any moment otherwise. Wait-free.
     #[must_use]
+    #[inline]
     pub fn is_unique(&self) -> bool {
         // ORDERING R0 Acquire, pairs with R1, as in `home::release`.
         self.header_ref().refs.load(Ordering::Acquire) == 1

@@ -89,17 +89,32 @@ impl Stash {
         self.top = unsafe { self.top.add(1) };
     }
 
-    /// Adds `count` segments, the last of them on top. Wait-free.
+    /// Adds all `segments`, the last of them on top, if `foreign` says 0 of each and there is room; else adds none, and says
+    /// `false`. Wait-free.
     ///
-    /// # Safety
-    /// There is room for so many, and there are so many at `segments`, in another allocation.
+    /// One pass without a branch for each: they are written above `top` before it is known whether they are to stay.
     #[inline]
-    pub(super) unsafe fn push_many(&mut self, segments: *const NonNull<Header>, count: usize) {
-        debug_assert!(self.len() + count <= self.capacity, "L3: there is room for all own segments");
-        // SAFETY: the caller's promise; a place that has a segment is a pointer to it.
-        unsafe { segments.copy_to_nonoverlapping(self.top.as_ptr().cast(), count) };
+    pub(super) fn push_all(
+        &mut self,
+        segments: impl ExactSizeIterator<Item = NonNull<Header>>,
+        foreign: impl Fn(NonNull<Header>) -> usize,
+    ) -> bool {
+        let count = segments.len();
+        if count > self.capacity - self.len() {
+            return false;
+        }
+        // SAFETY: P1, so many places are above `top`, and ours by `&mut self`.
+        let places = unsafe { std::slice::from_raw_parts_mut(self.top.as_ptr(), count) };
+        let different = places.iter_mut().zip(segments).fold(0, |different, (place, segment)| {
+            *place = Some(segment);
+            different | foreign(segment)
+        });
+        if different != 0 {
+            return false;
+        }
         // SAFETY: as above, so this is inside or one past the end.
         self.top = unsafe { self.top.add(count) };
+        true
     }
 
     /// The `count` segments that were added last, oldest of them first, if there are as many. They are to be copied out
@@ -166,8 +181,11 @@ mod tests {
         assert_eq!(stash.pop_many(5), None);
         assert_eq!(stash.pop_many(3), Some(&[2, 3, 4].map(|n| Some(segment(n)))[..]));
         assert_eq!(stash.pop_many(0), Some(&[][..]));
-        // SAFETY: there is room for three.
-        unsafe { stash.push_many([5, 6].map(segment).as_ptr(), 2) };
+        let add = |stash: &mut Stash, ns: &[usize], foreign: usize| {
+            stash.push_all(ns.iter().map(|&n| segment(n)), |one| usize::from(one == segment(foreign)))
+        };
+        assert!(!add(&mut stash, &[5, 6], 5) && !add(&mut stash, &[5, 6, 7, 8], 9), "a foreign one, or no room");
+        assert!(add(&mut stash, &[5, 6], 9));
         assert_eq!([(); 4].map(|()| stash.pop()), [Some(segment(6)), Some(segment(5)), Some(segment(1)), None]);
     }
 

@@ -48,7 +48,9 @@ pub enum Event {
         /// The number, within its channel, of the buffer that carries it.
         sequence: u32,
     },
-    /// An event that only its sender and its receiver know: carried as it is.
+    /// An event that only its sender and its receiver know: carried as it is. Over a network its bytes are as on
+    /// Flink's wire, at most 1 MiB with the four of their kind first (any that Flink has not), and its data type one of
+    /// Flink's; a channel that is sent another fails.
     Custom {
         /// What it says it is.
         data_type: DataType,

@@ -1,5 +1,5 @@
-//! The road between a subpartition and its reader: a queue of buffers and events, a lane beside it for what overtakes, and
-//! the flag that says the reader has been told.
+//! The road between a subpartition and its reader: a queue of buffers and events, a lane beside it for what overtakes,
+//! and the flag that says the reader has been told.
 //!
 //! ```text
 //!  writer's thread                    shared                               reader's thread
@@ -18,13 +18,14 @@
 //! read-modify-writes of `state`: if the writer's comes first, the reader's second look sees what was added; if the
 //! reader's comes first, the writer finds `QUEUED` off and tells it anew (M4).
 //!
-//! Of a segment that is still being filled the reader takes what is committed only if it was told of that: a flush turns
-//! `FLUSHED` on in the same step, and the reader takes note of it, and turns it off, in the step in which it turns
-//! `QUEUED` off. Else a reader that is faster than its writer would take each record as it is committed, and the length
-//! of the segment would go from core to core for each of them.
+//! Of a segment that is still being filled the reader takes what is committed only if it was told of that: a flush
+//! turns `FLUSHED` on in the same step, and the reader takes note of it, and turns it off, in the step in which it
+//! turns `QUEUED` off. Else a reader that is faster than its writer would take each record as it is committed, and the
+//! length of the segment would go from core to core for each of them.
 //!
-//! A reader may come later than the channel is made, as over a network. Until then the token is its own, so a writer tells
-//! nobody; it says where it is to be found ([`Receiver::attach`]) before it lets go of the token for the first time.
+//! A reader may come later than the channel is made, as over a network. Until then the token is its own, so a writer
+//! tells nobody; it says where it is to be found ([`Receiver::attach`]) before it lets go of the token for the first
+//! time.
 //!
 //! # Overtaking
 //!
@@ -109,8 +110,8 @@ pub(crate) struct Shared {
     added: AtomicU32,
     /// Buffers ever taken out of it, wrapping. Written by the reader.
     taken: AtomicU32,
-    /// The weight of all events ever taken, of the queue and of the lane, wrapping: small, for the same reason. Written by
-    /// the reader.
+    /// The weight of all events ever taken, of the queue and of the lane, wrapping: small, for the same reason. Written
+    /// by the reader.
     events_taken: AtomicU16,
     /// The writer has a segment open, so there may be something to flush. Written by the writer; a hint for the timer.
     open: AtomicBool,
@@ -137,10 +138,10 @@ impl Shared {
             Told::Whole => QUEUED,
             Told::Flushed => QUEUED | FLUSHED,
         };
-        // ORDERING C1 AcqRel: Release pairs with C2 and C3, what was added before is seen by the reader's second look, or
-        // when it empties the queue. Acquire pairs with C2: the reader has read the channel's link in the inbox before we
-        // write it again. (Not modelled: loom lets no load see a store that comes later.) What RELEASED stands for is
-        // ordered by the lock of `rare`.
+        // ORDERING C1 AcqRel: Release pairs with C2 and C3, what was added before is seen by the reader's second look,
+        // or when it empties the queue. Acquire pairs with C2: the reader has read the channel's link in the inbox
+        // before we write it again. (Not modelled: loom lets no load see a store that comes later.) What RELEASED
+        // stands for is ordered by the lock of `rare`.
         let before = self.state.fetch_or(bits, Ordering::AcqRel);
         if before & RELEASED != 0 {
             return false;
@@ -187,8 +188,8 @@ impl Shared {
     /// Buffers that were added and not yet taken, the one that is being filled counted. A snapshot. Wait-free. From any
     /// thread.
     pub(crate) fn queued(&self) -> u32 {
-        // Relaxed, both: the writer writes one, the reader the other; a number by itself, for which no byte is read. They
-        // may be of different moments, so it may come out below zero: that is none.
+        // Relaxed, both: the writer writes one, the reader the other; a number by itself, for which no byte is read.
+        // They may be of different moments, so it may come out below zero: that is none.
         let (added, taken) = (self.added.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
         (added.wrapping_sub(taken) as i32).max(0) as u32
     }

@@ -72,8 +72,8 @@ impl Overtaken {
         (Self(state), (0..subpartitions).map(ticket))
     }
 
-    /// Each buffer with its subpartition, those of one in the order of its stream, once all are known; empty afterwards.
-    /// Leaves the waker until then. Takes a lock that the readers take at the event.
+    /// Each buffer with its subpartition, those of one in the order of its stream, once all are known; empty
+    /// afterwards. Leaves the waker until then. Takes a lock that the readers take at the event.
     ///
     /// A reader that goes away has nothing in flight.
     ///

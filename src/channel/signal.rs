@@ -33,8 +33,8 @@ pub(crate) trait Upstream: std::fmt::Debug + Send + Sync {
 /// One for each gate, shared with the writing ends of its channels.
 ///
 /// Priority events have one more index in the inbox, for all channels together: the gate so learns of them before
-/// anything that it found earlier, of a channel that it holds the token of too, and is woken by the same word (M4). Which
-/// channels have one stands in `priority`.
+/// anything that it found earlier, of a channel that it holds the token of too, and is woken by the same word (M4).
+/// Which channels have one stands in `priority`.
 #[derive(Debug)]
 pub(crate) struct Signal {
     inbox: Inbox,
@@ -126,8 +126,8 @@ impl Signal {
         }
     }
 
-    /// Says that channel `index` has one more priority event, and wakes the gate if it sleeps. Blocking for a moment, on
-    /// others that do the same.
+    /// Says that channel `index` has one more priority event, and wakes the gate if it sleeps. Blocking for a moment,
+    /// on others that do the same.
     pub(super) fn announce_priority(&self, index: u32) {
         let announced = {
             let mut priority = self.priority.lock().expect("no panic while it is held");

@@ -50,7 +50,8 @@ pub(crate) struct Shuffle {
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 
-    /// Write to a DIR that is not empty: replace the parts in it, none of which may be a FILE, and leave other files alone
+    /// Write to a DIR that is not empty: replace the parts in it, none of which may be a FILE, and leave other files
+    /// alone
     #[arg(long)]
     pub(crate) force: bool,
 

@@ -193,8 +193,8 @@ impl Staging {
     /// Gives every part its name, and removes the parts of an earlier run that are none of this one's.
     ///
     /// # Errors
-    /// [`StagingError::Rename`], after which none of this run's parts is there; [`StagingError::Stale`], after which all
-    /// are; [`StagingError::Interrupted`].
+    /// [`StagingError::Rename`], after which none of this run's parts is there; [`StagingError::Stale`], after which
+    /// all are; [`StagingError::Interrupted`].
     pub(crate) fn commit(self) -> Result<(), StagingError> {
         let mut state = self.usable()?;
         let dir = state.dir.clone();

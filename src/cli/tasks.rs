@@ -146,8 +146,8 @@ impl Producer<'_> {
     }
 }
 
-/// Starts a task that works with `end`, its end of the exchange, reports, and only then lets go of it: by `leave`, which
-/// is told if the task has failed.
+/// Starts a task that works with `end`, its end of the exchange, reports, and only then lets go of it: by `leave`,
+/// which is told if the task has failed.
 fn start<E: Send + 'static>(
     name: String,
     stack: usize,

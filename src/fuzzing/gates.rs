@@ -19,10 +19,10 @@ const SEGMENTS: u32 = 4;
 /// The first byte chooses the gate, each pair after it is something that a writer or the reader does.
 ///
 /// # Panics
-/// If the gate delivers anything but what each writer wrote, in order and once; if an event stands elsewhere than it was
-/// sent, or a priority event has overtaken anything but what was there; if something that was shown is not found, or a
-/// channel is left waiting while another has turn after turn; if a checkpoint is cut elsewhere than its barriers; or if a
-/// segment is lost.
+/// If the gate delivers anything but what each writer wrote, in order and once; if an event stands elsewhere than it
+/// was sent, or a priority event has overtaken anything but what was there; if something that was shown is not found,
+/// or a channel is left waiting while another has turn after turn; if a checkpoint is cut elsewhere than its barriers;
+/// or if a segment is lost.
 pub fn gates(input: &[u8]) {
     let Some((&kind, steps)) = input.split_first() else { return };
     let mut pools = Vec::new();
@@ -275,8 +275,9 @@ impl Model {
         self.skip_barriers();
     }
 
-    /// A gate that puts barriers together takes each as soon as it comes to it, which is when it looks for something else:
-    /// so a channel at its barrier may be blocked already, or not yet. The model only says that it delivers nothing more.
+    /// A gate that puts barriers together takes each as soon as it comes to it, which is when it looks for something
+    /// else: so a channel at its barrier may be blocked already, or not yet. The model only says that it delivers
+    /// nothing more.
     fn skip_barriers(&mut self) {
         if self.checkpoints {
             for state in &mut self.channels {

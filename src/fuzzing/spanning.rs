@@ -9,8 +9,8 @@ const MAX_RECORD: usize = 4096;
 /// The first bytes say how to cut the rest into buffers; the rest is a stream of records, good or garbage.
 ///
 /// # Panics
-/// If cutting the stream changes what is read from it: each cut must give the same records and the same end, whole or in
-/// pieces, be some of them left out half-way.
+/// If cutting the stream changes what is read from it: each cut must give the same records and the same end, whole or
+/// in pieces, be some of them left out half-way.
 pub fn spanning(input: &[u8]) {
     let Some((stream, pieces)) = cut(input) else { return };
     let whole = read([stream]);
@@ -48,8 +48,8 @@ pub(super) fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u
     (records, reader.finish())
 }
 
-/// Reads the same stream in pieces: all of it (`way` 0), or now and then whole, or leaving out the rest, as `way` and the place
-/// in the stream have it.
+/// Reads the same stream in pieces: all of it (`way` 0), or now and then whole, or leaving out the rest, as `way` and
+/// the place in the stream have it.
 fn read_in_pieces(pieces: &[&[u8]], way: usize, (records, end): &(Vec<Vec<u8>>, Result<(), RecordError>)) {
     let mut reader = SpanningReader::new(MAX_RECORD);
     let (mut nth, mut have, mut calls) = (0, 0, 0_usize); // the record, what has come of it, how often was asked

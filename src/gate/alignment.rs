@@ -1,4 +1,5 @@
-//! Barriers of several channels, exactly once: who waits for whom, and what comes of it. Pure logic: no channel, no clock.
+//! Barriers of several channels, exactly once: who waits for whom, and what comes of it. Pure logic: no channel, no
+//! clock.
 //!
 //! ```text
 //!                 first barrier                        last one
@@ -9,9 +10,10 @@
 //!       Trigger                     Trigger, Resume*          last one
 //! ```
 //!
-//! While a checkpoint aligns, a channel whose barrier has come is blocked: what is behind the barrier does not belong to
-//! the checkpoint. Nothing is copied for that, and nothing is kept: the blocked channel's writer waits in its turn, once
-//! its pool is empty. While one overtakes, no channel is blocked; what comes on channels without a barrier yet is captured.
+//! While a checkpoint aligns, a channel whose barrier has come is blocked: what is behind the barrier does not belong
+//! to the checkpoint. Nothing is copied for that, and nothing is kept: the blocked channel's writer waits in its turn,
+//! once its pool is empty. While one overtakes, no channel is blocked; what comes on channels without a barrier yet is
+//! captured.
 //!
 //! A later barrier makes an unfinished checkpoint obsolete, a marker cancels one, and a channel that ends counts as one
 //! that has no more to wait for. Barriers and markers of the past are ignored.
@@ -351,7 +353,8 @@ mod tests {
                     Input::Barrier { channel, id: i, unaligned: true } => {
                         i == id && !before.ended(channel) && !(before.pending() == Some(id) && before.received(channel))
                     }
-                    // The barrier with which it began says whether it can be; those here can unless they overtake anyway.
+                    // The barrier with which it began says whether it can be; those here can unless they overtake
+                    // anyway.
                     Input::TimeOut { id: i } => i == id && before.pending() == Some(id),
                     _ => false,
                 }

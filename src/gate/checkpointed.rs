@@ -29,8 +29,8 @@ use crate::{
 /// | aligned, and turned by [`time_out`](Self::time_out) or by its writer | waits until then | then | the same |
 /// | any, at least once | goes on | by the last | nothing: records behind a barrier may be part of it |
 ///
-/// Memory is bounded by the writers' pools: who waits holds what its writer has written, and a buffer that is in flight is
-/// a handle to the same segment. Barriers and markers themselves are not delivered; all else is, as it comes.
+/// Memory is bounded by the writers' pools: who waits holds what its writer has written, and a buffer that is in flight
+/// is a handle to the same segment. Barriers and markers themselves are not delivered; all else is, as it comes.
 ///
 /// # Examples
 /// ```
@@ -120,9 +120,9 @@ impl<G: Input> CheckpointedInputGate<G> {
         }
     }
 
-    /// Turns `checkpoint` into an unaligned one, if it is aligning and its barrier [may](CheckpointBarrier::is_timeoutable)
-    /// be turned: it is triggered, the channels that wait go on, and what comes on the others until their barrier becomes
-    /// [`InFlight`]. The time is the caller's to keep.
+    /// Turns `checkpoint` into an unaligned one, if it is aligning and its barrier
+    /// [may](CheckpointBarrier::is_timeoutable) be turned: it is triggered, the channels that wait go on, and what
+    /// comes on the others until their barrier becomes [`InFlight`]. The time is the caller's to keep.
     ///
     /// # Source
     /// Flink's `SingleCheckpointBarrierHandler`, its alignment timer.

@@ -2,8 +2,8 @@
 
 use crate::buffer::Buffer;
 
-/// The buffers that belong to an unaligned checkpoint although they had not been read when it was triggered, by reference
-/// count. Keeps their segments from the writers: store them, and drop them.
+/// The buffers that belong to an unaligned checkpoint although they had not been read when it was triggered, by
+/// reference count. Keeps their segments from the writers: store them, and drop them.
 #[derive(Debug)]
 pub struct InFlight {
     pub(super) checkpoint: i64,

@@ -25,8 +25,8 @@ pub enum BufferOrEvent {
     Priority {
         /// The event.
         event: Event,
-        /// What it has overtaken, by reference count: the same buffers are delivered afterwards, each in its turn. Keeps
-        /// their segments from the writer: store them, and drop them.
+        /// What it has overtaken, by reference count: the same buffers are delivered afterwards, each in its turn.
+        /// Keeps their segments from the writer: store them, and drop them.
         overtaken: Vec<Buffer>,
     },
     /// What barriers amount to. From a [`CheckpointedInputGate`](super::CheckpointedInputGate) only.
@@ -39,8 +39,8 @@ pub enum BufferOrEvent {
 pub enum CheckpointEvent {
     /// Take the snapshot now, and send the barrier on. Once a checkpoint.
     Triggered(CheckpointBarrier),
-    /// The barrier has come on every channel. Of an unaligned checkpoint here is what it overtook; of others nothing. Follows
-    /// [`Triggered`](Self::Triggered).
+    /// The barrier has come on every channel. Of an unaligned checkpoint here is what it overtook; of others nothing.
+    /// Follows [`Triggered`](Self::Triggered).
     Completed(InFlight),
     /// The checkpoint is given up, triggered or not: discard what was made of it, and send a
     /// [`CancelCheckpointMarker`](Event::CancelCheckpointMarker) on.
@@ -110,8 +110,8 @@ pub trait Input: fmt::Debug {
     /// As [`try_next`](Self::try_next).
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next>;
 
-    /// Leaves a channel unread until [`resume_consumption`](Self::resume_consumption): its writer is held up once its pool
-    /// is empty. Priority events are delivered all the same. Wait-free.
+    /// Leaves a channel unread until [`resume_consumption`](Self::resume_consumption): its writer is held up once its
+    /// pool is empty. Priority events are delivered all the same. Wait-free.
     ///
     /// # Panics
     /// If there is no such channel.

@@ -86,8 +86,8 @@ impl InputChannel {
         polled
     }
 
-    /// Looks at a channel that is watched. Of an open segment it takes what is committed, flushed or not; so after some time
-    /// it asks whether the writer still flushes, and if not, returns false: not to be watched any more.
+    /// Looks at a channel that is watched. Of an open segment it takes what is committed, flushed or not; so after some
+    /// time it asks whether the writer still flushes, and if not, returns false: not to be watched any more.
     #[inline]
     pub(super) fn poll_watched(&mut self) -> Option<(Item, bool)> {
         let item = self.receiver.poll()?;

@@ -265,11 +265,12 @@ impl InputGate {
     }
 
     /// Sends `event`, in Flink's form, to the task that writes to a channel from another host. One that writes in this
-    /// process is reached in other ways, and gets nothing.
+    /// process is reached in other ways, and gets nothing. A server of ours takes 64 KiB unless told otherwise
+    /// (`ServerLimits::task_event`), and closes the connection over more.
     ///
     /// # Panics
     /// If there is no such channel.
-    pub fn send_task_event(&mut self, channel: usize, event: &[u8]) {
+    pub fn send_task_event(&self, channel: usize, event: &[u8]) {
         assert!(channel < self.channels.len(), "channel {channel} of {}", self.channels.len());
         self.signal.say(channel as u32, Said::TaskEvent(event.into()));
     }

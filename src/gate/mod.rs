@@ -7,11 +7,11 @@
 //! ```
 //!
 //! An idle channel costs nothing: the gate looks only at channels that announced themselves. Ready channels take turns,
-//! one buffer each. A [`StreamReader`] on top takes records for stream elements, and merges the watermarks of all channels
-//! in a [`StatusWatermarkValve`].
+//! one buffer each. A [`StreamReader`] on top takes records for stream elements, and merges the watermarks of all
+//! channels in a [`StatusWatermarkValve`].
 //!
-//! Gates can be put together: several in a [`UnionInputGate`], and any of them behind a [`CheckpointedInputGate`], which
-//! knows what the barriers of all channels amount to.
+//! Gates can be put together: several in a [`UnionInputGate`], and any of them behind a [`CheckpointedInputGate`],
+//! which knows what the barriers of all channels amount to.
 //!
 //! # Source
 //! Flink's `SingleInputGate`, `UnionInputGate`, `CheckpointedInputGate`, `InputChannel`, `RecordReader`,

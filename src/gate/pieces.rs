@@ -7,13 +7,14 @@
 //!  next_piece: A₁ · C · D₁ · A₂ · D₂ · A₃ · B    A₁'s segment is on its way home when C is handed out
 //! ```
 //!
-//! A record that spans segments is a small stream: to have it in one piece costs a copy, and who only looks at its head, or
-//! passes it on, needs none. Handing out all its pieces at once would hold as many segments as it has pieces, and wait for
-//! ever if that is more than its writer's pool has. So there is one piece at a time, and the segment of the one before
-//! is given back first: a reader holds one segment, however long the record, and memory is bounded by the pool as ever.
+//! A record that spans segments is a small stream: to have it in one piece costs a copy, and who only looks at its
+//! head, or passes it on, needs none. Handing out all its pieces at once would hold as many segments as it has pieces,
+//! and wait for ever if that is more than its writer's pool has. So there is one piece at a time, and the segment of
+//! the one before is given back first: a reader holds one segment, however long the record, and memory is bounded by
+//! the pool as ever.
 //!
-//! Channels take turns in the midst of a record, too. To hold the others back until it is whole could wait for ever: their
-//! writers may be what its own writer waits for.
+//! Channels take turns in the midst of a record, too. To hold the others back until it is whole could wait for ever:
+//! their writers may be what its own writer waits for.
 
 use std::task::{Context, Poll, ready};
 
@@ -107,16 +108,16 @@ enum Arrived {
 }
 
 impl<G: Input> RecordReader<G> {
-    /// The next piece of a record; `None` when every channel has ended. Blocking, on the producers. Copies nothing, allocates
-    /// nothing, and holds one segment, whatever the records' length.
+    /// The next piece of a record; `None` when every channel has ended. Blocking, on the producers. Copies nothing,
+    /// allocates nothing, and holds one segment, whatever the records' length.
     ///
-    /// A record that lies in one segment is one piece; one that spans several is one for each, in order. Pieces of several
-    /// channels take turns, as their buffers do: [`channel`](RecordPiece::channel) and [`offset`](RecordPiece::offset) say
-    /// where each belongs. How a record is cut is the writer's affair, and may differ from run to run: the first piece
-    /// may be a single byte.
+    /// A record that lies in one segment is one piece; one that spans several is one for each, in order. Pieces of
+    /// several channels take turns, as their buffers do: [`channel`](RecordPiece::channel) and
+    /// [`offset`](RecordPiece::offset) say where each belongs. How a record is cut is the writer's affair, and may
+    /// differ from run to run: the first piece may be a single byte.
     ///
-    /// May be mixed with [`next`](Self::next) and its like: of a record that they have begun to gather what is there is the
-    /// first piece, and they skip the rest of a record of which a piece was handed out. Events are skipped, as by
+    /// May be mixed with [`next`](Self::next) and its like: of a record that they have begun to gather what is there is
+    /// the first piece, and they skip the rest of a record of which a piece was handed out. Events are skipped, as by
     /// [`next`](Self::next).
     ///
     /// # Errors
@@ -168,8 +169,8 @@ impl<G: Input> RecordReader<G> {
         }
     }
 
-    /// As [`next_piece`](Self::next_piece), but arranges for the waker to be woken when there may be something. Lock-free.
-    /// Only the waker of the last call counts.
+    /// As [`next_piece`](Self::next_piece), but arranges for the waker to be woken when there may be something.
+    /// Lock-free. Only the waker of the last call counts.
     ///
     /// # Errors
     /// As [`next_piece`](Self::next_piece).
@@ -178,8 +179,8 @@ impl<G: Input> RecordReader<G> {
         Poll::Ready(Ok(found.and_then(|found| self.lend_piece(&found))))
     }
 
-    /// The next piece or event; `None` when every channel has ended. Blocking, as [`next_piece`](Self::next_piece). Events
-    /// come as from [`next_or_event`](Self::next_or_event).
+    /// The next piece or event; `None` when every channel has ended. Blocking, as [`next_piece`](Self::next_piece).
+    /// Events come as from [`next_or_event`](Self::next_or_event).
     ///
     /// # Errors
     /// As [`next_piece`](Self::next_piece).
@@ -212,8 +213,8 @@ impl<G: Input> RecordReader<G> {
         self.next_piece_item(|gate| gate.poll_next(context))
     }
 
-    /// Leaves out the pieces that are left of the record of `channel` of which one was handed out; nothing if there is none.
-    /// Their segments go back unread. Wait-free.
+    /// Leaves out the pieces that are left of the record of `channel` of which one was handed out; nothing if there is
+    /// none. Their segments go back unread. Wait-free.
     ///
     /// # Panics
     /// If there is no such channel.

@@ -17,15 +17,15 @@ use crate::{
     record::{DecodeError, DeserializeRecord, Found, LENGTH_BYTES, RecordError, SpanningReader, whole_record},
 };
 
-/// Records to prefetch ahead, on the guess that they are as long as the one at hand: where a record begins is known only
-/// from the one before it, so without the guess each is a cache miss of its own, one after the other.
+/// Records to prefetch ahead, on the guess that they are as long as the one at hand: where a record begins is known
+/// only from the one before it, so without the guess each is a cache miss of its own, one after the other.
 const AHEAD: usize = 8;
 
 /// Reads the records of all channels of a gate.
 ///
-/// A record is borrowed from the segment it lies in, and copied only if it spans several: who does not need it in one piece
-/// is spared that, too, by [`next_piece`](Self::next_piece). Records of one channel come in the order they were written; of
-/// several channels, those that have something take turns, a buffer each.
+/// A record is borrowed from the segment it lies in, and copied only if it spans several: who does not need it in one
+/// piece is spared that, too, by [`next_piece`](Self::next_piece). Records of one channel come in the order they were
+/// written; of several channels, those that have something take turns, a buffer each.
 ///
 /// Besides the segments it reads from it has, for each channel on which a record spanned segments, one piece of heap as
 /// large as the largest such record, at most the limit given to [`new`](Self::new).
@@ -314,9 +314,9 @@ impl<G: Input> RecordReader<G> {
         &mut self.gate
     }
 
-    /// The record of a channel that has not come whole: what has come of its length, and of its bytes, but for those that
-    /// were handed out in [pieces](Self::next_piece). Belongs to what an unaligned checkpoint stores of the channel, before
-    /// its buffers.
+    /// The record of a channel that has not come whole: what has come of its length, and of its bytes, but for those
+    /// that were handed out in [pieces](Self::next_piece). Belongs to what an unaligned checkpoint stores of the
+    /// channel, before its buffers.
     ///
     /// # Panics
     /// If there is no such channel.

@@ -27,8 +27,8 @@ use crate::{
 /// A record is borrowed as by the [`RecordReader`] below, and its value read when asked for. A watermark costs
 /// O(log channels); nothing allocates.
 ///
-/// A channel that has ended is not waited for: it counts as idle. (In Flink it holds the watermark back for good, unless
-/// its last was the end of time.) One that has failed is waited for: what it would have sent is missing.
+/// A channel that has ended is not waited for: it counts as idle. (In Flink it holds the watermark back for good,
+/// unless its last was the end of time.) One that has failed is waited for: what it would have sent is missing.
 ///
 /// # Examples
 /// ```
@@ -175,8 +175,8 @@ impl<G: Input> StreamReader<G> {
         }
     }
 
-    /// For channels that carry several subpartitions each, whose watermarks say of which one they are: the indices, first
-    /// and last, for each channel. To be called before anything is read.
+    /// For channels that carry several subpartitions each, whose watermarks say of which one they are: the indices,
+    /// first and last, for each channel. To be called before anything is read.
     ///
     /// # Panics
     /// If there are not as many ranges as channels, or one is empty.
@@ -271,7 +271,8 @@ impl<G: Input> StreamReader<G> {
         self.find_elsewhere(place, arrive)
     }
 
-    /// The next item where [`find`](Self::find) has found no record: that is another element, at `place`, or not at hand.
+    /// The next item where [`find`](Self::find) has found no record: that is another element, at `place`, or not at
+    /// hand.
     #[cold]
     fn find_elsewhere(
         &mut self,
@@ -376,7 +377,8 @@ impl<G: Input> StreamReader<G> {
     }
 }
 
-/// The channel of a record, where its value begins, and its timestamp; `None` if the element is no record, or none at all.
+/// The channel of a record, where its value begins, and its timestamp; `None` if the element is no record, or none at
+/// all.
 #[inline]
 fn head(first: &Record<'_>) -> Option<(usize, usize, Option<i64>)> {
     match StreamElement::<Unread>::deserialize(first.bytes()) {

@@ -1,8 +1,8 @@
-//! Barriers of several channels, at least once: no channel waits for another, so a checkpoint is triggered when its last
-//! barrier has come, whatever records came in between. Pure logic.
+//! Barriers of several channels, at least once: no channel waits for another, so a checkpoint is triggered when its
+//! last barrier has come, whatever records came in between. Pure logic.
 //!
-//! Several checkpoints may be on their way at a time. One that is triggered makes the earlier ones obsolete. The number of
-//! those that are remembered is bounded, and so is what a channel that never sends a barrier can cost.
+//! Several checkpoints may be on their way at a time. One that is triggered makes the earlier ones obsolete. The number
+//! of those that are remembered is bounded, and so is what a channel that never sends a barrier can cost.
 //!
 //! # Source
 //! Flink's `CheckpointBarrierTracker`.

@@ -21,9 +21,9 @@ use crate::{
 
 /// Several gates as one: the channels of the first, then those of the second, and so on, numbered through.
 ///
-/// Fair: gates that have something take turns, one buffer each, and so do the channels within each. The cost of a buffer
-/// does not depend on the number of gates, only on how many have something (O(1) for each). A priority event comes before
-/// all else in its gate, and so after at most one buffer of each other gate.
+/// Fair: gates that have something take turns, one buffer each, and so do the channels within each. The cost of a
+/// buffer does not depend on the number of gates, only on how many have something (O(1) for each). A priority event
+/// comes before all else in its gate, and so after at most one buffer of each other gate.
 ///
 /// # Examples
 /// ```
@@ -103,9 +103,10 @@ impl Doors {
     /// Announces a gate, and wakes the union if it sleeps. Lock-free. From any thread.
     fn announce(&self, gate: u32) {
         let door = &self.gates[gate as usize];
-        // ORDERING N1 Acquire, pairs with N2: the union has read the link before we write it again. Not modelled: loom lets
-        // no load see a store that comes later. Not Release: if the gate is announced already, the union will clear that
-        // first and then poll the gate, which sleeps only by a read-modify-write of the word that we were woken by.
+        // ORDERING N1 Acquire, pairs with N2: the union has read the link before we write it again. Not modelled: loom
+        // lets no load see a store that comes later. Not Release: if the gate is announced already, the union will
+        // clear that first and then poll the gate, which sleeps only by a read-modify-write of the word that we were
+        // woken by.
         if !door.announced.swap(true, Ordering::Acquire) && self.inbox.push(&door.link, gate) == Ok(true) {
             self.waker.wake();
         }
@@ -175,8 +176,8 @@ impl UnionInputGate {
         let mut woken = self.doors.inbox.take_all();
         let arrived = self.ready.len();
         while let Some(index) = woken.next(&*self.doors) {
-            // ORDERING N2 Release, pairs with N1 of the waker that announces the gate next, and is not modelled either. A
-            // read-modify-write, so that it comes before or behind that waker's, and not into the middle.
+            // ORDERING N2 Release, pairs with N1 of the waker that announces the gate next, and is not modelled either.
+            // A read-modify-write, so that it comes before or behind that waker's, and not into the middle.
             self.doors.gates[index as usize].announced.swap(false, Ordering::Release);
             let member = &mut self.gates[index as usize];
             if !std::mem::replace(&mut member.ready, true) {

@@ -4,10 +4,10 @@
 //!  often:   x = 1;  light();  read y          seldom:   y = 1;  heavy();  read x
 //! ```
 //!
-//! At least one of the two sees what the other stored, as with two `fence(SeqCst)`. The light half only keeps the compiler
-//! from reordering; the heavy half has the kernel run a full fence on every processor that runs a thread of this process
-//! (`membarrier`, Linux 4.14). So wherever the light half's thread was, its store is out before the heavy half returns,
-//! or its read comes after it. Threads that do not run have passed a full fence when they were suspended.
+//! At least one of the two sees what the other stored, as with two `fence(SeqCst)`. The light half only keeps the
+//! compiler from reordering; the heavy half has the kernel run a full fence on every processor that runs a thread of
+//! this process (`membarrier`, Linux 4.14). So wherever the light half's thread was, its store is out before the heavy
+//! half returns, or its read comes after it. Threads that do not run have passed a full fence when they were suspended.
 //!
 //! loom and Miri know nothing of the kernel's fence: there both halves are the `fence(SeqCst)` whose contract this is.
 //! Where there is no `membarrier`, [`available`] says so, and nothing may be built on it.

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The links live with whoever owns the indices ([`Links`]), so a push allocates nothing. Nothing is popped singly, so
-//! there is no ABA problem: a pusher that read an old `top` fails its compare-and-swap or links to what is really there.
+//! there is no ABA problem: a pusher that read an old `top` fails its compare-and-swap or links to what is really
+//! there.
 //!
 //! The word also says that the owner sleeps. The owner goes to sleep by swapping `EMPTY` for `PARKED`, which fails when
 //! something arrived; the push that replaces `PARKED` must wake it. Both are read-modify-writes of one word, so neither
@@ -56,7 +57,8 @@ impl Inbox {
         Self { top: AtomicU32::new(EMPTY) }
     }
 
-    /// Pushes `index`, whose link is `link`; `Ok(true)` says that the owner slept and the caller must wake it. Lock-free.
+    /// Pushes `index`, whose link is `link`; `Ok(true)` says that the owner slept and the caller must wake it.
+    /// Lock-free.
     ///
     /// # Errors
     /// [`Closed`]: nothing was pushed.
@@ -75,9 +77,9 @@ impl Inbox {
 
     /// Pushes `index` unless the owner would have to be woken, or is gone. Lock-free.
     ///
-    /// After a quiet push the caller need not touch the inbox again, so inbox and link may be freed under its feet. (That
-    /// is why the link is passed, and not the table it is in: behind both references there are atomics alone, which may
-    /// be freed while a call that was given them returns.)
+    /// After a quiet push the caller need not touch the inbox again, so inbox and link may be freed under its feet.
+    /// (That is why the link is passed, and not the table it is in: behind both references there are atomics alone,
+    /// which may be freed while a call that was given them returns.)
     ///
     /// # Errors
     /// [`NotQuiet`]: nothing was pushed.
@@ -105,9 +107,9 @@ impl Inbox {
         // Relaxed: only the pusher writes the link of an index it holds, and I1 publishes it.
         link.store(below, Ordering::Relaxed);
         // ORDERING I1 AcqRel: Release pairs with I2 in `take_all` and I3 in `close`: the link, and all that this thread
-        // did with what the index names, are seen by the owner. Later pushes are read-modify-writes and so continue this
-        // release sequence. Acquire pairs with I4 in `park`: who replaces PARKED sees the waker that was registered
-        // before. Failure: Relaxed, the value is the next guess.
+        // did with what the index names, are seen by the owner. Later pushes are read-modify-writes and so continue
+        // this release sequence. Acquire pairs with I4 in `park`: who replaces PARKED sees the waker that was
+        // registered before. Failure: Relaxed, the value is the next guess.
         self.top.compare_exchange_weak(top, index, Ordering::AcqRel, Ordering::Relaxed).map(|_| ())
     }
 

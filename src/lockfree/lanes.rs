@@ -6,9 +6,9 @@
 //!  thread 9 ── no ring left ──────┴─▶ (an [inbox](super::inbox))
 //! ```
 //!
-//! A thread that brings an index puts it into its own ring: the store of it publishes it. The owner looks into all of them
-//! when it has nothing left; so an index is seen as soon as it is published, and none waits for a batch to fill. A ring
-//! holds few; whoever finds it full, or finds none, takes the inbox instead.
+//! A thread that brings an index puts it into its own ring: the store of it publishes it. The owner looks into all of
+//! them when it has nothing left; so an index is seen as soon as it is published, and none waits for a batch to fill. A
+//! ring holds few; whoever finds it full, or finds none, takes the inbox instead.
 //!
 //! # What the cores pass to and fro
 //!
@@ -18,15 +18,16 @@
 //!  round, index  │ the slots' lines, sixteen in each: the producer writes, the owner reads
 //! ```
 //!
-//! A slot says itself in which round of the ring it was written: in an even or an odd one, and more there is not to be told.
-//! So an owner that waits for the next index looks at the line where it will stand, and at no other, and a producer loses
-//! none but that one to it. Were there a counter for the owner beside the slots, two lines would go to and fro.
+//! A slot says itself in which round of the ring it was written: in an even or an odd one, and more there is not to be
+//! told. So an owner that waits for the next index looks at the line where it will stand, and at no other, and a
+//! producer loses none but that one to it. Were there a counter for the owner beside the slots, two lines would go to
+//! and fro.
 //!
 //! # Why the lanes are closed before the owner sleeps
 //!
-//! Nobody who brings an index this way looks whether the owner sleeps: after the publishing store the index, and what it
-//! keeps alive, is no longer his. So an owner that is about to sleep, or to go, closes the lanes first. Afterwards every
-//! index comes by the inbox, whose one word says both that something is there and that the owner sleeps.
+//! Nobody who brings an index this way looks whether the owner sleeps: after the publishing store the index, and what
+//! it keeps alive, is no longer his. So an owner that is about to sleep, or to go, closes the lanes first. Afterwards
+//! every index comes by the inbox, whose one word says both that something is there and that the owner sleeps.
 //!
 //! ```text
 //!  producer:  pushed = odd;  light fence V1;  read limit: reached? then pushed = even, and the inbox
@@ -41,9 +42,9 @@
 //! # Invariants
 //! * **A1** A lane is claimed by one number for good, and one thread at a time has that number (`number`):
 //!   so `pushed` has one writer.
-//! * **A2** Index number `n` is written to slot `n % CAPACITY` once `limit` exceeds `2 n`, which it does once the owner has
-//!   taken number `n - CAPACITY` from there. So what the owner finds when it looks for number `n` is of that round or of the
-//!   round before, and the parity of the round tells which.
+//! * **A2** Index number `n` is written to slot `n % CAPACITY` once `limit` exceeds `2 n`, which it does once the owner
+//!   has taken number `n - CAPACITY` from there. So what the owner finds when it looks for number `n` is of that round
+//!   or of the round before, and the parity of the round tells which.
 //! * **A3** After `close` has said `true` nobody is in a lane until `open`.
 //!
 //! # Source
@@ -73,7 +74,8 @@ pub(crate) struct Lanes {
     claimed: AtomicU32,
 }
 
-/// Atomics alone, as far as a push is concerned, so it may be freed while a call that was given a reference to it returns.
+/// Atomics alone, as far as a push is concerned, so it may be freed while a call that was given a reference to it
+/// returns.
 type Block = [Lane; LANES];
 
 /// One producer's ring.
@@ -87,8 +89,8 @@ struct Lane {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Producers {
-    /// Twice the number of indices pushed, ever; one more while the producer is at it. Written by the producer alone, and
-    /// read by the owner when it closes.
+    /// Twice the number of indices pushed, ever; one more while the producer is at it. Written by the producer alone,
+    /// and read by the owner when it closes.
     pushed: AtomicU64,
     /// Twice the number up to which it may push; 0 while closed. Written by the owner alone, and seldom.
     limit: AtomicU64,
@@ -98,12 +100,12 @@ struct Producers {
     made: UnsafeCell<()>,
 }
 
-// SAFETY: all atomics, but for `made`, which has nothing in it, and which V7 and V8 hand from who makes the lanes to who
-// looks at them.
+// SAFETY: all atomics, but for `made`, which has nothing in it, and which V7 and V8 hand from who makes the lanes to
+// who looks at them.
 unsafe impl Sync for Producers {}
 
-/// An index, and in its highest bit whether it was written in an odd round of the ring: the owner has to tell a round from
-/// the one before only.
+/// An index, and in its highest bit whether it was written in an odd round of the ring: the owner has to tell a round
+/// from the one before only.
 type Slot = AtomicU32;
 
 /// As if it were of an odd round, so that what round 0 writes is told from it.
@@ -183,8 +185,8 @@ impl Lanes {
         }
         let (nth, bit) = (number as usize % LANES, 1 << (number as usize % LANES));
         let lane = &block[nth];
-        // Relaxed: others write their own bits. Which of several gets the lane is decided by the read-modify-write, and V1
-        // or V3 show the bit to the owner.
+        // Relaxed: others write their own bits. Which of several gets the lane is decided by the read-modify-write, and
+        // V1 or V3 show the bit to the owner.
         let before = self.claimed.load(Ordering::Relaxed);
         if before & bit == 0 && self.claimed.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
             lane.mine.thread.store(number, Ordering::Relaxed); // nobody else has the lane
@@ -193,8 +195,8 @@ impl Lanes {
         (lane.mine.thread.load(Ordering::Relaxed) == number).then_some(lane)
     }
 
-    /// Opens the lanes; makes them if they are not there. `false` where that can't be. Owner only. Wait-free but for the
-    /// allocator and the system the first time.
+    /// Opens the lanes; makes them if they are not there. `false` where that can't be. Owner only. Wait-free but for
+    /// the allocator and the system the first time.
     #[cold]
     pub(crate) fn open(&self, owner: &mut Owner) -> bool {
         debug_assert_eq!(owner.state, State::Closed);
@@ -263,7 +265,8 @@ impl Lanes {
             for lane in block {
                 lane.mine.limit.store(0, Ordering::Relaxed); // the owner alone writes; V2 orders it
             }
-            // ORDERING V2 heavy fence, pairs with V1: who did not see the limits of 0 is seen in `pushed` and `claimed`.
+            // ORDERING V2 heavy fence, pairs with V1: who did not see the limits of 0 is seen in `pushed` and
+            // `claimed`.
             barrier::heavy();
             owner.state = State::Closing;
         }
@@ -320,16 +323,18 @@ impl Lane {
         counter.store(pushed + 1, Ordering::Relaxed); // V1 orders it; the owner takes nothing by an odd number
         // ORDERING V1 light fence, pairs with V2: if we miss a limit of 0, the owner sees the odd number.
         barrier::light();
-        // Relaxed: the owner writes it, after V4 has found the index that we are about to overwrite. Were that load to find
-        // what V3 puts there, V3 would come before it, and so our look at the limit before the store of what it read.
+        // Relaxed: the owner writes it, after V4 has found the index that we are about to overwrite. Were that load to
+        // find what V3 puts there, V3 would come before it, and so our look at the limit before the store of what it
+        // read.
         if pushed >= limit.load(Ordering::Relaxed) {
-            // Release, as V9, for earlier indices. Not modelled: the full fence that stands for the light one orders it too.
+            // Release, as V9, for earlier indices. Not modelled: the full fence that stands for the light one orders it
+            // too.
             counter.store(pushed, Ordering::Release);
             return false;
         }
         let nth = pushed >> 1;
-        // ORDERING V3 Release, pairs with V4 in `take`: all that this thread did with what the index names. Not modelled:
-        // the full fence that stands for the light one orders it too.
+        // ORDERING V3 Release, pairs with V4 in `take`: all that this thread did with what the index names. Not
+        // modelled: the full fence that stands for the light one orders it too.
         self.slot(nth).store(round_of(nth) | index, Ordering::Release);
         // ORDERING V9 Release, pairs with V10 in `quiet`: the slot. Our last touch.
         counter.store(pushed + 2, Ordering::Release);

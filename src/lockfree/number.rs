@@ -1,7 +1,7 @@
 //! A small number for each thread that asks for one, no two at a time alike.
 //!
-//! What is indexed by it needs no hashing, and a thread that comes after one that has ended takes over its number and with
-//! it whatever was set up for it: [`Numbers`] orders the two.
+//! What is indexed by it needs no hashing, and a thread that comes after one that has ended takes over its number and
+//! with it whatever was set up for it: [`Numbers`] orders the two.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -50,8 +50,9 @@ impl Numbers {
             let mut taken = word.load(Ordering::Relaxed); // a guess; the CAS decides
             while taken != u64::MAX {
                 let bit = taken.trailing_ones();
-                // ORDERING N1 Acquire, pairs with N2: what the last thread of this number did with what belongs to it is
-                // done. All changes are read-modify-writes, so its release sequence reaches us. Failure: Relaxed, a guess.
+                // ORDERING N1 Acquire, pairs with N2: what the last thread of this number did with what belongs to it
+                // is done. All changes are read-modify-writes, so its release sequence reaches us. Failure: Relaxed, a
+                // guess.
                 match word.compare_exchange_weak(taken, taken | 1 << bit, Ordering::Acquire, Ordering::Relaxed) {
                     Ok(_) => return nth as u32 * 64 + bit + 1,
                     Err(now) => taken = now,

@@ -7,17 +7,18 @@
 //!  [ taken taken T2 T3 ] ── next ──▶ [ T4 T5 .. .. ]          spare: [ .. .. .. .. ]
 //! ```
 //!
-//! While the two ends stay within a block of each other, nothing is allocated: the block the consumer emptied is the one
-//! the producer takes next. A queue holds no block before it is used; idle, it then holds one, and a spare.
+//! While the two ends stay within a block of each other, nothing is allocated: the block the consumer emptied is the
+//! one the producer takes next. A queue holds no block before it is used; idle, it then holds one, and a spare.
 //!
 //! # Invariants
 //! * **Q1** Slots below `filled` of a block are written and no longer touched by the producer; the others are no
 //!   concern of the consumer's.
 //! * **Q2** A block belongs to the producer until `next` is set, then to the consumer alone, until it is handed over
 //!   through `spare`, empty and reset.
-//! * **Q3** Blocks are freed by the consumer when it finds `spare` taken, and all that are left when both ends are gone.
-//! * **Q4** An end that has no block yet stands as if the block before the first were used up: the producer's `filled` and
-//!   the consumer's `taken` are `BLOCK`, and the next block is `first`.
+//! * **Q3** Blocks are freed by the consumer when it finds `spare` taken, and all that are left when both ends are
+//!   gone.
+//! * **Q4** An end that has no block yet stands as if the block before the first were used up: the producer's `filled`
+//!   and the consumer's `taken` are `BLOCK`, and the next block is `first`.
 
 use std::{fmt, mem::MaybeUninit, ptr, ptr::NonNull};
 
@@ -192,8 +193,8 @@ impl<T> Consumer<T> {
         })
     }
 
-    /// Shows the elements in the queue one after the other, from the front on, for as long as `each` returns true. Takes
-    /// none. One step for each.
+    /// Shows the elements in the queue one after the other, from the front on, for as long as `each` returns true.
+    /// Takes none. One step for each.
     pub(crate) fn look_through(&mut self, mut each: impl FnMut(&mut T) -> bool) {
         if !self.advance() {
             return;
@@ -205,7 +206,8 @@ impl<T> Consumer<T> {
             let filled = block.filled.load(Ordering::Acquire) as usize;
             while at < filled {
                 let more = block.slots[at].with_mut(|slot| {
-                    // SAFETY: Q1, `taken <= at < filled`, so the slot is written and ours; `&mut self` while it is lent.
+                    // SAFETY: Q1, `taken <= at < filled`, so the slot is written and ours; `&mut self` while it is
+                    // lent.
                     let slot = unsafe { &mut *slot };
                     // SAFETY: as above, it holds a value that was not taken yet.
                     each(unsafe { slot.assume_init_mut() })
@@ -248,7 +250,8 @@ impl<T> Drop for Consumer<T> {
         // owner of the producer sees to it that it adds nothing once the consumer is gone (`channel`).
         while self.pop().is_some() {}
         if let Some(block) = self.block {
-            // Relaxed: the producer wrote it before we came to our first block, and never again; read when both are gone.
+            // Relaxed: the producer wrote it before we came to our first block, and never again; read when both are
+            // gone.
             self.shared.first.store(block.as_ptr(), Ordering::Relaxed);
         }
     }

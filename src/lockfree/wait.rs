@@ -70,14 +70,15 @@ pub enum WaitStrategy {
 
 /// Looks from one look at the clock to the next.
 const LOOKS: u32 = 32;
-/// How long to look before parking: about the time of parking and being woken, so that a wait costs at most twice what it
-/// would have if its length had been known. By the clock, for a pause is 40 cycles on one processor and 140 on another.
+/// How long to look before parking: about the time of parking and being woken, so that a wait costs at most twice what
+/// it would have if its length had been known. By the clock, for a pause is 40 cycles on one processor and 140 on
+/// another.
 const SPIN: Duration = Duration::from_micros(10);
 /// Yields between the two.
 const YIELDS: u32 = 4;
 
-/// Waits for something of `on`: looks for it with `look`, or polls for it with `poll` and parks in between, as `strategy`
-/// says; `None` once `deadline` has passed. Blocking.
+/// Waits for something of `on`: looks for it with `look`, or polls for it with `poll` and parks in between, as
+/// `strategy` says; `None` once `deadline` has passed. Blocking.
 ///
 /// Under loom it parks whatever the strategy: each look would be a step to explore, and what is looked at is to be
 /// checked, not how often.

@@ -1,9 +1,9 @@
 //! A place for the one waker of the one task that waits, which any thread may take and wake.
 //!
 //! A waiter registers first and looks at its condition afterwards, each time it is polled; a notifier changes the
-//! condition first and wakes afterwards. Registering and waking both go through read-modify-writes of `state`, so either
-//! the registration (K2) sees what every notifier before it did, or the notifier (K4) finds the waker or the mark of a
-//! registration in progress, and the waiter is woken and registers anew.
+//! condition first and wakes afterwards. Registering and waking both go through read-modify-writes of `state`, so
+//! either the registration (K2) sees what every notifier before it did, or the notifier (K4) finds the waker or the
+//! mark of a registration in progress, and the waiter is woken and registers anew.
 //!
 //! Lock-free on both sides: a notifier that meets a registration in progress leaves a mark and goes on; the registering
 //! thread sees the mark and wakes itself.
@@ -46,8 +46,9 @@ impl WakerCell {
     pub(crate) fn register(&self, waker: &Waker) {
         let mut new = Some(waker.clone()); // a waker's code is not ours: not between K2 and K3
         // ORDERING K2 Acquire, pairs with K5, the cell as the last notifier left it, and with K4 of all notifiers so
-        // far, what they did before they woke us. All changes of `state` are read-modify-writes, so the release sequence
-        // of each reaches us. Failure: Acquire too: somebody is waking, and what it did before is seen at once.
+        // far, what they did before they woke us. All changes of `state` are read-modify-writes, so the release
+        // sequence of each reaches us. Failure: Acquire too: somebody is waking, and what it did before is seen at
+        // once.
         match self.state.compare_exchange(IDLE, REGISTERING, Ordering::Acquire, Ordering::Acquire) {
             Ok(_) => {
                 self.waker.with_mut(|slot| {
@@ -55,8 +56,8 @@ impl WakerCell {
                     let slot = unsafe { &mut *slot };
                     std::mem::swap(slot, &mut new); // the old one is dropped in the end
                 });
-                // ORDERING K3 Release, pairs with K4: the notifier sees the waker. Failure: Relaxed, we wake ourselves, and
-                // register again before the last look.
+                // ORDERING K3 Release, pairs with K4: the notifier sees the waker. Failure: Relaxed, we wake ourselves,
+                // and register again before the last look.
                 if self.state.compare_exchange(REGISTERING, IDLE, Ordering::Release, Ordering::Relaxed).is_err() {
                     // A notifier marked WAKING while we registered, and went on: the wake is ours to do.
                     // SAFETY: K1, `state` still carries our REGISTERING.
@@ -82,8 +83,8 @@ impl WakerCell {
 
     /// Takes the registered waker out, to be woken by the caller.
     pub(crate) fn take(&self) -> Option<Waker> {
-        // ORDERING K4 AcqRel: Acquire pairs with K3, K5 and K6, the cell as it was left; Release pairs with K2, what the
-        // caller did before this is seen by who registers after it.
+        // ORDERING K4 AcqRel: Acquire pairs with K3, K5 and K6, the cell as it was left; Release pairs with K2, what
+        // the caller did before this is seen by who registers after it.
         match self.state.fetch_or(WAKING, Ordering::AcqRel) {
             IDLE => {
                 // SAFETY: K1, we set WAKING on IDLE.

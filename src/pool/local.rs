@@ -15,7 +15,7 @@ use super::{
     waiters::Slot,
 };
 use crate::{
-    buffer::{Buffer, BufferMut, lend::Lender, table::FreeSegment},
+    buffer::{BufferMut, Handle, lend::Lender, table::FreeSegment},
     lockfree::wait::WaitStrategy,
     sync::Arc,
 };
@@ -268,8 +268,8 @@ impl LocalBufferPool {
     /// # Source
     /// DPDK's `rte_mempool_put` into the core's own cache.
     #[inline]
-    pub fn recycle(&mut self, buffer: impl Into<Buffer>) {
-        self.lender.take_back(buffer.into());
+    pub fn recycle(&mut self, buffer: impl Handle) {
+        self.lender.take_back(buffer);
     }
 
     /// Whether a request would be served now, without overdraft and for any channel: a segment is at hand, or the depot

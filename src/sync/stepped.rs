@@ -1,8 +1,8 @@
-//! std's atomics and locks, with a step before each access, at which a chosen thread can be stopped: for `tests/stall.rs`,
-//! under `--cfg forebay_stall` alone.
+//! std's atomics and locks, with a step before each access, at which a chosen thread can be stopped: for
+//! `tests/stall.rs`, under `--cfg forebay_stall` alone.
 //!
-//! A *victim* runs until its nth step and is held there. Meanwhile a *witness* does what must not wait for it: each of its
-//! steps is counted, and waiting for a lock that is held, or parking, is a panic. No clock is involved.
+//! A *victim* runs until its nth step and is held there. Meanwhile a *witness* does what must not wait for it: each of
+//! its steps is counted, and waiting for a lock that is held, or parking, is a panic. No clock is involved.
 //!
 //! What is not taken from `crate::sync` has no steps: crossbeam's queue, and the system.
 #![allow(
@@ -126,7 +126,8 @@ impl<T> Victim<T> {
     }
 }
 
-/// Runs `action` on the calling thread, which may take `steps` at most, and may wait for nobody; returns how many it took.
+/// Runs `action` on the calling thread, which may take `steps` at most, and may wait for nobody; returns how many it
+/// took.
 pub fn within<T>(steps: u64, action: impl FnOnce() -> T) -> (T, u64) {
     struct End;
     impl Drop for End {

@@ -253,7 +253,10 @@ impl<T> Readers<T> {
     fn collect(&mut self) {
         let (arrived, ready, mut priority) = (self.ready.len(), &mut self.ready, false);
         self.signal.collect(|announced| match announced {
-            Announced::Channel(index) => ready.push_back(index),
+            Announced::Channel(index) => {
+                debug_assert!(!ready.contains(&index), "N1: {index} is announced and in turn");
+                ready.push_back(index);
+            }
             Announced::Priority => priority = true,
         });
         if ready.len() - arrived > 1 {

@@ -4,7 +4,15 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
+use forebay::CheckpointBarrier;
+use forebay::partition::{RoundRobin, StreamWriter};
+use forebay::pool::NetworkBufferPool;
+use forebay::record::{StringValue, Watermark};
+use forebay::transport::tcp::{Client, GateOptions, RemotePartition, Server};
+use forebay::wire::ResultPartitionId;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::support::{Data, Place, failed, listing, shuffle, succeed, wait_for, wait_until};
@@ -107,6 +115,35 @@ fn a_server_that_fails_fails_its_fetchers() {
     assert!(listing(&out).is_empty());
 }
 
+/// The server waits for whoever is to fetch the other part, and nobody will: it is told that the one part is lost, be the
+/// producer still at work (with few segments) or done.
+#[test]
+fn a_fetcher_that_goes_away_fails_the_server() {
+    for segments in [4, 400] {
+        server_that_loses_a_fetcher(segments);
+    }
+}
+
+fn server_that_loses_a_fetcher(segments: u32) {
+    let place = Place::new();
+    let data = Data::generate(17, 0, 5_000, 40, "\n");
+    let options = format!("--key key --partitions 2 --segment-size 4K --segments {segments}");
+    let (mut server, ticket) = serve(&options, &[&place.file("in.csv", data.file())]);
+    let ticket: serde_json::Value = serde_json::from_str(&ticket).unwrap();
+    let id = ticket["partitions"][0].as_str().unwrap().parse().unwrap();
+    let remote = RemotePartition::new(ticket["address"].as_str().unwrap(), id, 0);
+    let pool = NetworkBufferPool::builder().segments(16).segment_size(4096).build().unwrap();
+    let client = Client::builder().start().unwrap();
+    let mut gate = client.gate(&pool, &GateOptions::default().exclusive(1).floating(0), &[remote]).unwrap();
+    let held = gate.next().unwrap(); // and no segment is there for another
+    assert!(held.is_some() && server.try_wait().unwrap().is_none(), "it goes on as long as it may be read");
+    drop((gate, client)); // as a fetcher whose process ends
+    assert_eq!(wait_for(&mut server).code(), Some(1));
+    let mut said = String::new();
+    server.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("a fetcher went away before it had all of its parts"), "{said}");
+}
+
 #[test]
 fn wrong_command_lines_are_refused() {
     let place = Place::new();
@@ -122,6 +159,43 @@ fn wrong_command_lines_are_refused() {
     assert!(
         failed(2, shuffle("-k key -n 1 --tls-ca ca.pem", &out, [&file]).output().unwrap()).contains("--transport tcp")
     );
+}
+
+/// A ticket as somebody writes it for a partition of Flink's: records are stream elements with Flink's strings, and
+/// there are watermarks and a barrier among them. (That a task manager sends just this is for `make interop`.)
+#[test]
+fn a_ticket_for_a_task_manager_fetches_lines() {
+    let place = Place::new();
+    let pool = NetworkBufferPool::builder().segments(64).build().unwrap();
+    let id = ResultPartitionId::from_bytes([0x2a; 60]);
+    let server = Server::builder().start("127.0.0.1:0").unwrap();
+    let producer = pool.local_pool("producer").required(2).build().unwrap();
+    let (partition, served) = server.serve(id, producer, 2).unwrap();
+    let writing = thread::spawn(move || {
+        let mut writer = StreamWriter::new(partition, RoundRobin::default());
+        for number in 0..3000 {
+            if number == 1000 {
+                let barrier = CheckpointBarrier::aligned(1).into();
+                writer.record_writer_mut().broadcast_event(barrier).unwrap();
+            }
+            writer.emit_at(number, &StringValue::from(format!("zeile {number} \u{e4}"))).unwrap();
+            writer.emit_watermark(Watermark::new(number)).unwrap();
+        }
+        writer.close();
+    });
+    let ticket = format!(
+        r#"{{"forebay_ticket": 1, "address": "{}", "partitions": ["{id}"], "subpartitions": 2,
+            "framing": "elements:string", "header": "line\n"}}"#,
+        server.local_addr()
+    );
+    let (ticket, out) = (place.file("ticket.json", ticket), place.path("out"));
+    assert!(succeed(fetch("", &ticket, &out)).contains("3,000 rows"));
+    writing.join().unwrap();
+    assert!(served.wait_released(Duration::from_secs(60)));
+    for (part, name) in ["part-00000.csv", "part-00001.csv"].into_iter().enumerate() {
+        let lines = (part..3000).step_by(2).map(|number| format!("zeile {number} \u{e4}\n"));
+        assert_eq!(fs::read_to_string(out.join(name)).unwrap(), format!("line\n{}", lines.collect::<String>()));
+    }
 }
 
 /// Writes `ca.pem`, `node.pem` and `node.key`, and returns the options that name them.

@@ -4,8 +4,9 @@ use std::thread;
 
 use forebay::{
     CheckpointBarrier, Event, StopMode,
-    gate::{BufferOrEvent, Input, RecordReader},
-    partition::{Forward, RecordWriter, RoundRobin},
+    buffer::DataType,
+    gate::{BufferOrEvent, GateError, Input, RecordReader},
+    partition::{Forward, RecordWriter, RoundRobin, WriteError},
     pool::NetworkBufferPool,
     transport::tcp::{Client, Failure, GateOptions, Server},
 };
@@ -38,6 +39,7 @@ fn what_is_written_here_is_read_there() {
         assert_eq!(next, [records, records + 1]);
         writing.join().unwrap();
         assert!(served.wait_released(LONG));
+        assert_eq!(served.lost(), 0);
         drop((reader, client));
         assert!(server.shutdown(LONG));
         assert_eq!(pool.in_use(), 0, "every segment is home");
@@ -101,7 +103,8 @@ fn events_cross_in_their_places() {
             other => format!("{other:?}"),
         });
         if seen.len() == 4 {
-            // Held up: nothing more comes until the channel is resumed. (That it does not is for the session's own tests.)
+            // Held up: nothing more comes until the channel is resumed. (That it does not is for the session's own
+            // tests.)
             gate.block_consumption(0);
             assert!(gate.try_next().unwrap().is_none());
             gate.resume_consumption(0);
@@ -122,6 +125,40 @@ fn events_cross_in_their_places() {
     assert!(served.wait_released(LONG));
 }
 
+/// What the other side could not read would cost it the connection, and so all channels that go over it.
+#[test]
+fn an_event_that_the_wire_can_not_carry_fails_its_own_channel() {
+    let large = vec![7; (1 << 20) + 1];
+    let broken: [(DataType, &[u8], &str); 6] = [
+        (DataType(77), b"\0\0\0\x63", "data type is 77"),
+        (DataType::DATA_BUFFER, b"\0\0\0\x63", "data type is 1"),
+        (DataType::EVENT_BUFFER, b"", "event is 0"),
+        (DataType::EVENT_BUFFER, b"ack", "event is 3"),
+        (DataType::EVENT_BUFFER, b"\0\0\0\0", "event is 0"), // the end of the partition
+        (DataType::EVENT_BUFFER, &large, "event is 1048577"),
+    ];
+    let pool = pool(64);
+    let server = Server::builder().start("127.0.0.1:0").unwrap();
+    let client = Client::builder().start().unwrap();
+    let (_, writing) = serve(&server, &pool, 99, u64::MAX, 100);
+    let mut other = RecordReader::new(gate(&client, &pool, &[remote(&server, 99, 0)]), 1024);
+    for (number, (data_type, bytes, expected)) in (0..).zip(broken) {
+        let producer = pool.local_pool("producer").required(1).build().unwrap();
+        let (partition, served) = server.serve(id(number), producer, 1).unwrap();
+        let mut writer = RecordWriter::new(partition, Forward);
+        writer.emit("before").unwrap();
+        writer.broadcast_event(Event::Custom { data_type, bytes: bytes.into() }).unwrap();
+        let mut reader = RecordReader::new(gate(&client, &pool, &[remote(&server, number, 0)]), 1024);
+        assert_eq!(reader.next().unwrap().unwrap().bytes(), b"before");
+        let error = channel_error(reader.next_or_event().map(|_| ()).unwrap_err());
+        assert!(matches!(&error.failure, Failure::Remote { message, .. } if message.contains(expected)), "{error}");
+        assert!(served.wait_released(LONG));
+        assert!(other.next().unwrap().is_some(), "{expected}: another channel of the connection");
+    }
+    drop(other);
+    assert!(writing.join().unwrap().is_err());
+}
+
 /// The writer is without credit, with data queued, when the barrier overtakes them.
 #[test]
 fn a_priority_event_needs_no_credit() {
@@ -140,6 +177,10 @@ fn a_priority_event_needs_no_credit() {
     writer.broadcast_priority_event(CheckpointBarrier::unaligned(1).into()).unwrap();
     let (_, found) = gate.next().unwrap().unwrap();
     assert!(matches!(found, BufferOrEvent::Priority { event: Event::CheckpointBarrier(_), .. }), "{found:?}");
+    let own = Event::Custom { data_type: DataType::EVENT_BUFFER, bytes: b"\0\0\0\x63 whatever its type"[..].into() };
+    writer.broadcast_priority_event(own).unwrap();
+    let (_, found) = gate.next().unwrap().unwrap();
+    assert!(matches!(found, BufferOrEvent::Priority { event: Event::Custom { .. }, .. }), "{found:?}");
     drop(held);
     writer.close();
     assert!(matches!(gate.next().unwrap().unwrap(), (0, BufferOrEvent::Buffer(_))), "and the data go on");
@@ -165,6 +206,25 @@ fn a_producer_that_fails_says_why() {
     assert_eq!((error.sequence, error.subpartition), (1, 0));
 }
 
+/// No segment will come for what the peer has to send: the reader hears of it in place of waiting for ever.
+#[test]
+fn a_pool_that_fails_fails_the_channels_that_wait_for_its_segments() {
+    let server = Server::builder().start("127.0.0.1:0").unwrap();
+    let client = Client::builder().start().unwrap();
+    let (producers, readers) = (pool(32), pool(4));
+    let (served, writing) = serve(&server, &producers, 1, u64::MAX, 1000);
+    let options = GateOptions::default().exclusive(1).floating(0);
+    let mut gate = client.gate(&readers, &options, &[remote(&server, 1, 0)]).unwrap();
+    let held = gate.next().unwrap().unwrap(); // the only segment it may have
+    readers.fail("cancelled");
+    let GateError::ProducerFailed { cause, .. } = gate.next().unwrap_err() else { panic!() };
+    assert!(cause.to_string().ends_with("no segment can be had for what comes: cancelled"), "{cause}");
+    assert!(writing.join().unwrap().is_err(), "and its writer is told");
+    assert!(served.wait_released(LONG));
+    drop((held, gate, client));
+    assert_eq!(readers.in_use(), 0);
+}
+
 #[test]
 fn a_reader_that_goes_away_stops_its_writer() {
     let pool = pool(32);
@@ -173,12 +233,44 @@ fn a_reader_that_goes_away_stops_its_writer() {
     let client = Client::builder().start().unwrap();
     let mut reading = gate(&client, &pool, &[remote(&server, 1, 0)]);
     assert!(reading.next().unwrap().is_some());
+    assert_eq!(served.lost(), 0);
     drop(reading);
     assert!(served.wait_released(LONG));
+    assert_eq!(served.lost(), 1);
     assert!(writing.join().unwrap().is_err());
     // The connection is as good as before.
     let (_, writing) = serve(&server, &pool, 2, 100, 8);
     assert_eq!(read_all(gate(&client, &pool, &[remote(&server, 2, 0)]), 8).unwrap(), 100);
+    writing.join().unwrap().unwrap();
+}
+
+#[test]
+fn what_is_removed_is_released_and_another_may_have_its_id() {
+    let pool = pool(32);
+    let server = Server::builder().start("127.0.0.1:0").unwrap();
+    let producer = pool.local_pool("producer").required(2).build().unwrap();
+    let (partition, served) = server.serve(id(1), producer, 2).unwrap();
+    let mut writer = RecordWriter::new(partition, Forward);
+    writer.emit("for the one that asks").unwrap();
+    let client = Client::builder().start().unwrap();
+    let mut reader = RecordReader::new(gate(&client, &pool, &[remote(&server, 1, 0)]), 1024);
+    writer.flush();
+    assert!(reader.next().unwrap().is_some());
+    served.clone().remove();
+    assert!(!served.wait_released(std::time::Duration::ZERO), "one of two has its consumer");
+    writer.emit_to_one("more", 0).unwrap();
+    writer.flush();
+    assert_eq!(reader.next().unwrap().unwrap().bytes(), b"more");
+    let _ = writer.emit_to_one("nobody's", 1); // which the writer hears when it tells of it
+    writer.flush();
+    assert!(matches!(writer.emit_to_one("nobody's", 1), Err(WriteError::Released { subpartition: 1 })));
+    writer.close();
+    assert!(reader.next().unwrap().is_none());
+    assert!(served.wait_released(LONG), "the other will have none");
+
+    let (_, writing) = serve(&server, &pool, 1, 100, 8);
+    served.remove(); // which it was already: the other of that id stays
+    assert_eq!(read_all(gate(&client, &pool, &[remote(&server, 1, 0)]), 8).unwrap(), 100);
     writing.join().unwrap().unwrap();
 }
 

@@ -163,6 +163,7 @@ fn a_peer_that_is_killed_is_an_error_on_the_other_side() {
     drop(raw);
     assert!(writing.join().unwrap().is_err());
     assert!(served.wait_released(LONG));
+    assert_eq!(served.lost(), 1);
     drop((observed, served));
     assert_eq!(pool.in_use(), 0, "every segment is home");
 }

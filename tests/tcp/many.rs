@@ -10,8 +10,8 @@ use forebay::{
 
 use crate::support::{LONG, gate, id, pool, read_all, record, remote, serve, wait_until};
 
-/// One gate of one channel stands still with all its segments; a gate of a thousand others, on the same connection, gets
-/// everything.
+/// One gate of one channel stands still with all its segments; a gate of a thousand others, on the same connection,
+/// gets everything.
 #[test]
 fn one_stalled_channel_of_a_thousand_holds_up_nobody() {
     const CHANNELS: u32 = 1000;

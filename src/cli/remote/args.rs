@@ -10,8 +10,8 @@ use crate::cli::args::Rows;
 
 /// Read CSV files and serve their rows to other hosts, by key or in turn
 ///
-/// The half of `shuffle` that reads: its producers. Writes a ticket, with which `forebay fetch`, here or on other hosts,
-/// gets the parts; ends when every part was fetched.
+/// The half of `shuffle` that reads: its producers. Writes a ticket, with which `forebay fetch`, here or on other
+/// hosts, gets the parts; ends when every part was fetched.
 #[derive(Debug, Args)]
 #[command(after_help = SERVE_EXAMPLE)]
 pub(crate) struct Serve {
@@ -22,8 +22,8 @@ pub(crate) struct Serve {
     #[arg(short, long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = listen)]
     pub(crate) listen: String,
 
-    /// The host name or address that the ticket gives, with a port if it is not the one that is listened on [default: the
-    /// address that is listened on]
+    /// The host name or address that the ticket gives, with a port if it is not the one that is listened on [default:
+    /// the address that is listened on]
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) advertise: Option<String>,
 
@@ -49,8 +49,8 @@ statuses are those of `forebay shuffle`.";
 
 /// Fetch partitions that another host serves, and write each to a file
 ///
-/// The half of `shuffle` that writes: its consumers. Parts get their names only when all of them are complete; an error,
-/// Ctrl-C, SIGTERM or SIGHUP leaves none.
+/// The half of `shuffle` that writes: its consumers. Parts get their names only when all of them are complete; an
+/// error, Ctrl-C, SIGTERM or SIGHUP leaves none.
 #[derive(Debug, Args)]
 #[command(after_help = FETCH_EXAMPLE)]
 pub(crate) struct Fetch {

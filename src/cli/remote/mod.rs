@@ -1,5 +1,5 @@
-//! A shuffle whose two halves are on two hosts: `serve` is the producers, `fetch` the consumers, a ticket what one has to
-//! know of the other.
+//! A shuffle whose two halves are on two hosts: `serve` is the producers, `fetch` the consumers, a ticket what one has
+//! to know of the other.
 
 pub(crate) mod args;
 pub(crate) mod fetch;

@@ -4,11 +4,11 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::mpsc::channel;
-use std::sync::{Arc, OnceLock};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use forebay::partition::ResultPartition;
 use forebay::pool::NetworkBufferPool;
 use forebay::transport::tcp::{ServedPartition, Server, ServerLimits};
@@ -24,10 +24,10 @@ use crate::cli::job::{local_pools, look_at, producers};
 use crate::cli::print;
 use crate::cli::progress::Progress;
 use crate::cli::summary::{counted, megabytes};
-use crate::cli::tasks::{Done, next, segments, start_producers};
+use crate::cli::tasks::{Done, Report, next, segments, start_producers};
 
-/// For as long as nobody does anything wrong, consumers may take.
-const ANY_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How often it is looked at whether a part is lost, once all is written.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A random id, the same for all partitions of a run but for the number.
 pub(crate) fn partition_id(number: u32) -> ResultPartitionId {
@@ -62,13 +62,16 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
         .context("the header is not in UTF-8, which a ticket needs: serve with --no-header")?;
     let progress = Progress::new(!args.json, total_size(&inputs), Arc::clone(&read));
 
-    let server = start(args)?;
+    let (reports, reported) = channel();
+    let handles: Arc<OnceLock<Vec<ServedPartition>>> = Arc::default();
+    let server = start(args, handles.clone(), reports.clone())?;
     let (mut partitions, mut served): (Vec<ResultPartition>, Vec<ServedPartition>) = (Vec::new(), Vec::new());
     for (index, local) in (0..).zip(local_pools(rows, &pool, producers)?) {
         let (partition, handle) = server.serve(partition_id(index), local, rows.partitions as usize)?;
         partitions.push(partition);
         served.push(handle);
     }
+    let served = handles.get_or_init(|| served);
     let ticket = Ticket {
         address: address(args, &server),
         partitions: served.iter().map(ServedPartition::id).collect(),
@@ -82,7 +85,6 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
     write_ticket(&args.ticket, &ticket.json().to_string())?;
 
     let started = Instant::now();
-    let (reports, reported) = channel();
     let _timer = start_producers(rows, partitions, deal(inputs, producers), &Arc::new((shape, read)), &reports)?;
     drop(reports);
     let (mut sent_rows, mut sent_bytes, mut blank, mut held_up) = (0, 0, 0, Duration::ZERO);
@@ -101,8 +103,10 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
             }
         }
     }
-    for partition in &served {
-        let _ = partition.wait_released(ANY_TIME);
+    // Consumers may take any time; whether one of them is lost is looked at meanwhile, for the others may never come.
+    while !is_lost(served) && !served.iter().all(|partition| partition.wait_released(LOOK)) {}
+    if is_lost(served) {
+        return Err(gone());
     }
     let _ = server.shutdown(Duration::from_secs(10)); // what is open then has nothing to send
     let seconds = started.elapsed().as_secs_f64();
@@ -124,19 +128,34 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
     print(&text)
 }
 
-/// Starts the server, which tells of those whom it refuses.
-fn start(args: &Serve) -> Result<Server> {
+/// Starts the server, which tells of those whom it refuses; and reports it if a part is lost, for nobody can fetch that
+/// any more, and the producers may well wait for what is not asked for.
+fn start(args: &Serve, served: Arc<OnceLock<Vec<ServedPartition>>>, reports: Sender<Report>) -> Result<Server> {
     let mut limits = ServerLimits::default();
     limits.partition_wait = Duration::from_secs(60);
-    let mut builder = Server::builder().limits(limits).observer(|peer, end| {
+    let reports = Mutex::new(reports); // several connections may end at once
+    let mut builder = Server::builder().limits(limits).observer(move |peer, end| {
         if let Err(error) = end {
             let _ = writeln!(io::stderr(), "forebay: {peer}: {error}"); // as above
+        }
+        if served.get().is_some_and(|served| is_lost(served))
+            && let Ok(reports) = reports.lock()
+        {
+            let _ = reports.send(Err(gone())); // nobody listens once all has been written, and it is looked at again
         }
     });
     if let Some(config) = args.tls.config()? {
         builder = builder.tls(config);
     }
     builder.start(args.listen.as_str()).context("cannot serve")
+}
+
+fn is_lost(served: &[ServedPartition]) -> bool {
+    served.iter().any(|partition| partition.lost() > 0)
+}
+
+fn gone() -> Error {
+    anyhow!("a fetcher went away before it had all of its parts; serve again, and fetch all parts anew")
 }
 
 /// The address for the ticket.

@@ -8,20 +8,45 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     buffer::DataType,
     channel::{AlignmentType, CheckpointBarrier, Event, SavepointFormat, SnapshotType, StopMode},
-    wire::{self, Alignment, DecodeError, EncodeError},
+    wire::{self, Alignment, DecodeError, EncodeError, Limits},
 };
 
 /// What an event is on the wire: its data type and its bytes.
 ///
 /// # Errors
-/// [`EncodeError`]: it has something that the wire can not say. A failure is no event there, but a message of its own.
+/// [`EncodeError`]: it has something that the wire can not say, or the other side would not read: that would be the end of
+/// the connection, and so of all its channels. A failure is no event there, but a message of its own.
 pub(super) fn encode(event: &Event) -> Result<(DataType, Box<[u8]>), EncodeError> {
-    if let Event::Custom { data_type, bytes } = event {
-        return Ok((*data_type, Box::from(&**bytes)));
+    let bytes: Box<[u8]> = if let Event::Custom { data_type, bytes } = event {
+        readable(*data_type, bytes)?;
+        Box::from(&**bytes)
+    } else {
+        let mut bytes = Vec::new();
+        to_wire(event)?.encode(&mut bytes)?;
+        bytes.into()
+    };
+    match u32::try_from(bytes.len()) {
+        Ok(len) if len <= Limits::default().event => Ok((event.data_type(), bytes)),
+        _ => Err(EncodeError { field: "event", value: bytes.len() as u64, expected: "at most 1 MiB" }),
     }
-    let mut bytes = Vec::new();
-    to_wire(event)?.encode(&mut bytes)?;
-    Ok((event.data_type(), bytes.into()))
+}
+
+/// Whether an event that is carried as it is can be read, and does not speak for the exchange itself.
+fn readable(data_type: DataType, bytes: &[u8]) -> Result<(), EncodeError> {
+    if data_type.is_data() || data_type.name().is_none() {
+        let expected = "a number of Flink's that is not one of data";
+        return Err(EncodeError { field: "data type", value: u64::from(data_type.0), expected });
+    }
+    match wire::Event::decode(bytes) {
+        Ok(wire::Event::EndOfPartition) => {
+            Err(EncodeError { field: "event", value: 0, expected: "another than the end of the partition" })
+        }
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let expected = "so many bytes as an event has, the four of its kind first";
+            Err(EncodeError { field: "event", value: bytes.len() as u64, expected })
+        }
+    }
 }
 
 fn to_wire(event: &Event) -> Result<wire::Event, EncodeError> {

@@ -1,12 +1,13 @@
-//! Peers that ask and take nothing, and the passing of time: one side of a conversation, the other by hand.
+//! Peers that ask and take nothing, or go, and the passing of time: one side of a conversation, the other by hand.
 
 use std::{
     cell::RefCell,
     collections::VecDeque,
     io::{self, IoSlice, IoSliceMut},
     rc::Rc,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Barrier, atomic::AtomicU64},
     task::{Context, Poll, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,14 +24,14 @@ use super::{
     link::Link,
     server::{
         connection::Connection as ServerConnection,
-        registry::{Delivery, Registry, Waiter},
+        registry::{Delivery, Registry, Request, Waiter},
         session::Session as ServerSession,
     },
 };
 use crate::{
     buffer::DataType,
-    channel::Event,
-    gate::{BufferOrEvent, InputGate},
+    channel::{Event, Released, Told, channel_for_later},
+    gate::{BufferOrEvent, GateError, InputGate},
     pool::NetworkBufferPool,
     wire::{
         BufferResponse, ErrorResponse, InputChannelId, Message, PartitionRequest, ResultPartitionId,
@@ -117,10 +118,13 @@ fn partition() -> ResultPartitionId {
     ResultPartitionId::from_bytes([3; 60])
 }
 
-fn request(receiver: u8) -> Message {
+fn asked(receiver: u8) -> PartitionRequest {
     let subpartitions = ResultSubpartitionIndexSet::one(0);
-    let receiver = InputChannelId([receiver; 16]);
-    Message::PartitionRequest(PartitionRequest { partition: partition(), subpartitions, receiver, credit: 1 })
+    PartitionRequest { partition: partition(), subpartitions, receiver: InputChannelId([receiver; 16]), credit: 1 }
+}
+
+fn request(receiver: u8) -> Message {
+    Message::PartitionRequest(asked(receiver))
 }
 
 /// How many messages of this length a peer sends that means no good.
@@ -138,10 +142,14 @@ struct Served {
 
 impl Served {
     fn new() -> Self {
+        Self::of(Arc::default())
+    }
+
+    fn of(registry: Arc<Registry>) -> Self {
         let (peer, now, limits) = (ToPeer::default(), Instant::now(), ServerLimits::default());
         let (deliveries, delivered) = unbounded_channel();
         let waiter = Waiter { connection: 0, deliveries: deliveries.clone() };
-        let session = ServerSession::new(Arc::new(Registry::default()), waiter, limits);
+        let session = ServerSession::new(registry, waiter, limits);
         let connection = ServerConnection::new(peer.clone(), session, delivered, limits, Arc::default(), now);
         Self { peer, connection, _deliveries: deliveries, now }
     }
@@ -188,6 +196,47 @@ fn who_is_always_within_a_message_is_not_slow() {
     assert!(served.connection.expire(served.now).is_err(), "and one that it does not end is");
 }
 
+/// A partition comes while the connection that waits for it goes. Either it is there for the next who asks, or its producer
+/// is told that its reader is gone: it never waits for nobody.
+#[test]
+fn a_partition_that_comes_as_its_consumer_goes_is_there_for_another_or_released() {
+    for round in 0..if cfg!(miri) { 10 } else { 1_000 } {
+        let registry = Arc::new(Registry::default());
+        let mut going = Served::of(registry.clone());
+        going.peer.send(&request(1));
+        going.poll();
+        let (sender, receiver) = channel_for_later();
+        let (ready, register) = (Barrier::new(2), || registry.register(partition(), vec![receiver]).unwrap());
+        let state = thread::scope(|scope| match round {
+            0 => {
+                let state = register();
+                drop(going);
+                state
+            }
+            1 => {
+                drop(going);
+                register()
+            }
+            _ => {
+                let registering = scope.spawn(|| {
+                    ready.wait();
+                    register()
+                });
+                ready.wait();
+                drop(going);
+                registering.join().unwrap()
+            }
+        });
+        let waiter = Waiter { connection: 1, deliveries: unbounded_channel().0 };
+        let (told, released) = (sender.notify(Told::Whole), state.wait_released(Some(Instant::now())));
+        match registry.request(&asked(2), &waiter) {
+            Request::Here(..) => assert_eq!((told, released), (Ok(()), false), "round {round}"),
+            Request::Refused(_) => assert_eq!((told, released), (Err(Released), true), "round {round}"),
+            Request::Later => panic!("it is registered"),
+        }
+    }
+}
+
 struct Reading {
     peer: ToPeer,
     connection: ClientConnection<ToPeer>,
@@ -213,14 +262,34 @@ impl Reading {
 
     /// A gate of one channel, and what the channel is called.
     fn open(&mut self) -> (InputGate, InputChannelId) {
+        self.open_with(&GateOptions::default())
+    }
+
+    fn open_with(&mut self, options: &GateOptions) -> (InputGate, InputChannelId) {
         let remote = RemotePartition::new("peer", partition(), 0);
         let (next, connection) = (AtomicU64::new(0), |_: (&str, usize)| self.commands.clone());
-        let gate = client::gate::open(&self.pool, &GateOptions::default(), &[remote], 1, &next, connection).unwrap();
+        let gate = client::gate::open(&self.pool, options, &[remote], 1, &next, connection).unwrap();
         self.peer.take();
         self.poll();
         let asked = self.peer.take();
         assert_eq!(asked.len(), 97, "one request");
         (gate, InputChannelId(*asked[77..].first_chunk().unwrap()))
+    }
+
+    /// Buffer `sequence_number` of the channel comes, and is taken up with the next poll.
+    fn comes(&self, receiver: InputChannelId, sequence_number: u32, data_type: DataType, content: &[u8]) {
+        let header = BufferResponse {
+            receiver,
+            subpartition: Some(0),
+            partials: 0,
+            sequence_number,
+            backlog: 0,
+            data_type,
+            compressed: data_type.is_data(),
+            size: content.len() as u32,
+        };
+        self.peer.send_bytes(&header.encode().unwrap());
+        self.peer.send_bytes(content);
     }
 
     fn poll(&mut self) {
@@ -280,29 +349,27 @@ fn answers_to_what_was_never_asked_for_do_not_pile_up() {
     assert!(reading.connection.session.out().len() < 128 << 10, "{} bytes", reading.connection.session.out().len());
 }
 
+/// An event of a kibibyte, as it goes over the wire.
+fn event() -> (DataType, Vec<u8>) {
+    let event = Event::Custom { data_type: DataType::EVENT_BUFFER, bytes: vec![0x5A; 1000].into() };
+    let (data_type, content) = events::encode(&event).unwrap();
+    (data_type, content.to_vec())
+}
+
+fn too_many_events(error: &GateError) {
+    let cause = std::error::Error::source(error).unwrap().to_string();
+    assert!(cause.contains("events of 4096 KiB wait"), "{cause}");
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "thousands of events; the same code as with fewer")]
 fn events_do_not_pile_up_before_a_reader_that_takes_none() {
-    let event = Event::Custom { data_type: DataType::EVENT_BUFFER, bytes: vec![0x5A; 1000].into() };
-    let (data_type, content) = events::encode(&event).unwrap();
+    let (data_type, content) = event();
     let mut reading = Reading::new();
     let (mut gate, receiver) = reading.open();
     let limit = u32::from(client::arrivals::MOST_EVENTS);
     let send = |reading: &mut Reading, numbers: std::ops::RangeInclusive<u32>| {
-        for sequence_number in numbers {
-            let header = BufferResponse {
-                receiver,
-                subpartition: Some(0),
-                partials: 0,
-                sequence_number,
-                backlog: 0,
-                data_type,
-                compressed: false,
-                size: content.len() as u32,
-            };
-            reading.peer.send_bytes(&header.encode().unwrap());
-            reading.peer.send_bytes(&content);
-        }
+        numbers.for_each(|number| reading.comes(receiver, number, data_type, &content));
         reading.poll();
     };
     send(&mut reading, 0..=limit - 1);
@@ -312,7 +379,58 @@ fn events_do_not_pile_up_before_a_reader_that_takes_none() {
     for _ in 0..limit {
         assert!(gate.try_next().unwrap().is_some(), "what came before is read");
     }
+    too_many_events(&gate.try_next().unwrap_err());
+}
+
+/// Segments with what was decompressed, and read by nobody.
+#[cfg(feature = "compression")]
+const ROOM: usize = 8;
+
+#[cfg(feature = "compression")]
+impl Reading {
+    /// A gate to which one piece more has come than there are segments to decompress it into.
+    fn without_room(&mut self) -> (InputGate, InputChannelId) {
+        let (gate, receiver) = self.open_with(&GateOptions::default().compression(crate::wire::Codec::Lz4));
+        let block = lz4_flex::block::compress(&[7; 100]);
+        let piece = [&(block.len() as i32).to_le_bytes()[..], &100_i32.to_le_bytes(), &block].concat();
+        for number in 0..=ROOM as u32 {
+            self.comes(receiver, number, DataType::DATA_BUFFER, &piece);
+            self.poll();
+        }
+        (gate, receiver)
+    }
+}
+
+#[test]
+#[cfg(feature = "compression")]
+fn what_waits_to_be_decompressed_when_the_pool_fails_is_an_error() {
+    let mut reading = Reading::new();
+    let (mut gate, _) = reading.without_room();
+    let held: Vec<_> = std::iter::from_fn(|| gate.try_next().unwrap()).collect();
+    assert_eq!(held.len(), ROOM);
+    reading.pool.fail("cancelled");
+    reading.poll();
     let error = gate.try_next().unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("events of 4096 KiB wait"), "{cause}");
+    assert!(cause.contains("no segment can be had for what comes: cancelled"), "{cause}");
+}
+
+/// Nor do they where they wait behind a piece for which there is no segment to decompress it into.
+#[test]
+#[cfg(feature = "compression")]
+#[cfg_attr(miri, ignore = "as above")]
+fn events_do_not_pile_up_behind_what_is_to_be_decompressed() {
+    let mut reading = Reading::new();
+    let (mut gate, receiver) = reading.without_room();
+    let (data_type, content) = event();
+    let mut send = |numbers: std::ops::Range<u32>| {
+        numbers.for_each(|number| reading.comes(receiver, number, data_type, &content));
+        reading.poll();
+    };
+    let (first, limit) = (ROOM as u32 + 1, u32::from(client::arrivals::MOST_EVENTS));
+    send(first..first + limit);
+    let held: Vec<_> = std::iter::from_fn(|| gate.try_next().unwrap()).collect();
+    assert!(held.len() == ROOM && held.iter().all(|(_, found)| matches!(found, BufferOrEvent::Buffer(_))), "{held:?}");
+    send(first + limit..first + limit + 1);
+    too_many_events(&gate.try_next().unwrap_err());
 }

@@ -214,8 +214,8 @@ fn expect_error(line: &Json, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// What all subpartitions of a line are together, read as one channel. Without the checksum that depends on the order, which
-/// is the producer's choice: records of a subpartition stay in order, and those of others may come between.
+/// What all subpartitions of a line are together, read as one channel. Without the checksum that depends on the order,
+/// which is the producer's choice: records of a subpartition stay in order, and those of others may come between.
 fn as_range(line: &Json) -> Result<Json> {
     let all = line["subpartitions"].as_array().context("no subpartitions are expected")?;
     let mut fields = serde_json::Map::new();

@@ -151,7 +151,7 @@ impl State {
                     let data = data.clone();
                     match unpack.poll_unpack(context, &data) {
                         Poll::Pending => return None,
-                        Poll::Ready(done) => done.map(Piece::Data).map_err(Failure::Decompress),
+                        Poll::Ready(done) => done.map(Piece::Data),
                     }
                 }
             };

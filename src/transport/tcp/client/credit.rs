@@ -22,9 +22,10 @@
 
 use std::{
     collections::VecDeque,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use super::error::Failure;
 use crate::{buffer::BufferMut, pool::LocalBufferPool};
 
 /// Of one channel.
@@ -96,15 +97,18 @@ impl Segments {
 
     /// Sets the exclusive segments of a new channel aside: the credit of its request. Pending leaves the waker; what was
     /// set aside so far stays.
-    pub(super) fn poll_exclusive(&mut self, context: &mut Context<'_>) -> Poll<Credit> {
+    ///
+    /// # Errors
+    /// [`Failure::Pool`]: the pool has failed.
+    pub(super) fn poll_exclusive(&mut self, context: &mut Context<'_>) -> Poll<Result<Credit, Failure>> {
         while self.spare.len() < self.granted as usize + self.exclusive as usize {
-            match self.pool.poll_request(context) {
-                Poll::Ready(Ok(segment)) => self.spare.push(segment),
-                Poll::Ready(Err(_)) | Poll::Pending => return Poll::Pending,
+            match ready!(self.pool.poll_request(context)) {
+                Ok(segment) => self.spare.push(segment),
+                Err(error) => return Poll::Ready(Err(Failure::of_pool(&self.pool, error))),
             }
         }
         self.granted += self.exclusive;
-        Poll::Ready(Credit { outstanding: self.exclusive, ..Credit::default() })
+        Poll::Ready(Ok(Credit { outstanding: self.exclusive, ..Credit::default() }))
     }
 
     /// The segment for a data message; `None` if the channel has no credit.
@@ -154,7 +158,15 @@ impl Segments {
 
     /// Grants credit to the channels that want it, in turn, one each, as long as there are segments. `granted` takes up
     /// each that got one.
-    pub(super) fn grant(&mut self, context: &mut Context<'_>, channels: &mut impl Credits, granted: &mut Vec<u32>) {
+    ///
+    /// # Errors
+    /// [`Failure::Pool`]: the pool has failed, and a sender is short of credit.
+    pub(super) fn grant(
+        &mut self,
+        context: &mut Context<'_>,
+        channels: &mut impl Credits,
+        granted: &mut Vec<u32>,
+    ) -> Result<(), Failure> {
         while let Some(&channel) = self.wanting.front() {
             let Some(credit) = channels.credit(channel) else {
                 self.wanting.pop_front();
@@ -162,8 +174,8 @@ impl Segments {
             };
             let mut more = credit.wants_more(self.exclusive);
             if more {
-                if !self.set_one_aside(context, channels) {
-                    return;
+                if !self.set_one_aside(context, channels)? {
+                    return Ok(());
                 }
                 let Some(credit) = channels.credit(channel) else { continue };
                 self.granted += 1;
@@ -183,23 +195,25 @@ impl Segments {
         if self.spare.len() > self.granted as usize {
             self.shrink();
         }
+        Ok(())
     }
 
     /// One segment more than credits, if there is one. If none of the senders is short of credit the waker is not left for
     /// it: the next buffer that arrives is soon enough to look again, and a segment that comes home wakes nobody.
-    fn set_one_aside(&mut self, context: &mut Context<'_>, channels: &mut impl Credits) -> bool {
+    fn set_one_aside(&mut self, context: &mut Context<'_>, channels: &mut impl Credits) -> Result<bool, Failure> {
         if self.spare.len() > self.granted as usize {
-            return true;
+            return Ok(true);
         }
         let mut segment = self.pool.try_request().ok();
         if segment.is_none() && self.wanting.iter().any(|&c| channels.credit(c).is_some_and(|c| c.told() <= 1)) {
             segment = match self.pool.poll_request(context) {
-                Poll::Ready(segment) => segment.ok(),
+                Poll::Ready(Ok(segment)) => Some(segment),
+                Poll::Ready(Err(error)) => return Err(Failure::of_pool(&self.pool, error)),
                 Poll::Pending => None,
             };
         }
         let found = segment.is_some();
         self.spare.extend(segment);
-        found
+        Ok(found)
     }
 }

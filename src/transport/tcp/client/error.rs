@@ -4,7 +4,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use crate::{
-    pool::PoolError,
+    pool::{self, LocalBufferPool, PoolError, RequestError},
     wire::{DecodeError, DecompressError, ResultPartitionId},
 };
 
@@ -110,9 +110,19 @@ pub enum Failure {
         /// Its text.
         message: String,
     },
+    /// The pool of the gate has failed, and it has no segment for what the peer has to send. The pool says why.
+    #[error("no segment can be had for what comes: {0}")]
+    Pool(pool::Failure),
     /// The client was dropped.
     #[error("this side has shut down")]
     ShutDown,
+}
+
+impl Failure {
+    /// `error` of a request of `pool` that waited.
+    pub(super) fn of_pool(pool: &LocalBufferPool, error: RequestError) -> Self {
+        Self::Pool(pool.failure().unwrap_or_else(|| pool::Failure::new(error)))
+    }
 }
 
 /// Why a gate could not be made. Nothing was requested.
@@ -139,7 +149,4 @@ pub enum OpenError {
     /// There is nothing to read.
     #[error("a gate needs at least one channel")]
     NoChannels,
-    /// The client's network thread has ended, which only a panic of it can have brought about.
-    #[error("the network thread has ended")]
-    Ended,
 }

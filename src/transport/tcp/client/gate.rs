@@ -174,8 +174,10 @@ pub(crate) fn open(
         gates.push(peer.gate(pool, options, options.part(before..after, partitions.len()), token)?);
         before = after;
     }
-    let connections: Vec<_> = peers.iter().map(|peer| connection(peer.key)).collect();
-    let to = connections.iter().zip(&gates).map(|(connection, gate)| (connection.clone(), gate.token)).collect();
+    // One that has ended as it began has no runtime any more to run on.
+    let connections = peers.iter().map(|peer| connection(peer.key));
+    let connections: Vec<_> = connections.map(|connection| (connection.is_closed(), connection)).collect();
+    let to = connections.iter().zip(&gates).map(|((_, connection), gate)| (connection.clone(), gate.token)).collect();
     let signal = Arc::new(Signal::new(channels).with_upstream(Box::new(Routes { to, routes: routes.clone() })));
     let mut receivers = Vec::with_capacity(partitions.len());
     for (index, (peer, nth)) in (0..).zip(routes) {
@@ -184,13 +186,13 @@ pub(crate) fn open(
         let (partition, subpartitions) = peers[peer as usize].channels[nth as usize];
         gates[peer as usize].channels.push(OpenChannel { sender, partition, subpartitions });
     }
-    for ((connection, peer), gate) in connections.into_iter().zip(&peers).zip(gates) {
-        // One that has ended as it began has no runtime any more to run on.
-        let failure = if connection.is_closed() { Failure::ShutDown } else { Failure::Closed };
+    for (((no_runtime, connection), peer), gate) in connections.into_iter().zip(&peers).zip(gates) {
         if let Err(lost) = connection.send(Command::Open(Box::new(gate)))
             && let Command::Open(gate) = lost.0
         {
-            gate.fail(peer.key.0.into(), &failure); // it has ended in this very moment
+            // Or it has ended meanwhile.
+            let failure = if no_runtime { Failure::ShutDown } else { Failure::Closed };
+            gate.fail(peer.key.0.into(), &failure);
         }
     }
     Ok(InputGate::new(signal, receivers))

@@ -240,7 +240,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The life of a connection.
+/// The life of a connection, which is made once a gate asks for something.
 async fn connect_and_run(peer: Arc<str>, config: Arc<Config>, received: Arc<Counter>, mut commands: Commands) {
     let nonce = RandomState::new().hash_one(&peer).to_be_bytes();
     let mut session = Session::new(peer.clone(), nonce, config.partition_wait, Instant::now());
@@ -249,6 +249,9 @@ async fn connect_and_run(peer: Arc<str>, config: Arc<Config>, received: Arc<Coun
         poll_fn(|context| {
             if session.poll_commands(&mut commands, context).is_ready() {
                 return Poll::Ready(Err(Failure::ShutDown));
+            }
+            if !session.has_gates() {
+                return Poll::Pending; // a peer waits only so long for the first request, and a large gate takes its time
             }
             connecting.as_mut().poll(context)
         })
@@ -295,5 +298,38 @@ async fn connect_tcp(peer: &str, config: &Config) -> Result<TcpStream, Failure> 
             Err(_) => tokio::time::sleep(backoff).await,
         }
         backoff = backoff.saturating_mul(2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::wire::ResultPartitionId;
+
+    #[test]
+    fn a_connection_is_made_once_a_gate_asks_for_something() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = Client::builder().runtime(runtime.handle().clone()).start().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let goes_on = || {
+            runtime.block_on(async {
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        };
+        let _early = client.connection((&address, 0)); // as a gate does, before it is whole
+        goes_on();
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let pool = NetworkBufferPool::builder().segments(16).build().unwrap();
+        let remote = RemotePartition::new(address, ResultPartitionId::from_bytes([1; 60]), 0);
+        let _gate = client.gate(&pool, &GateOptions::default(), &[remote]).unwrap();
+        goes_on();
+        assert!(listener.accept().is_ok(), "on the loopback interface it is made in one call");
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "and one will do");
     }
 }

@@ -212,6 +212,11 @@ impl Session {
         self.state.open(gate);
     }
 
+    /// Whether there has been a gate.
+    pub(crate) fn has_gates(&self) -> bool {
+        !self.state.gates.is_empty()
+    }
+
     /// Does what `commands` say. Ready once they say to end: all channels have failed then, and no more of them is taken.
     pub(super) fn poll_commands(&mut self, commands: &mut Commands, context: &mut Context<'_>) -> Poll<()> {
         loop {
@@ -370,12 +375,13 @@ impl State {
             };
             let Some(gate) = &mut self.gates[channel.gate as usize] else { continue };
             match gate.segments.poll_exclusive(context) {
-                Poll::Ready(credit) => {
+                Poll::Ready(Ok(credit)) => {
                     channel.credit = credit;
                     channel.asked = Asked::Yes;
                     gate.asked = self.now;
                     self.request(index);
                 }
+                Poll::Ready(Err(failure)) => self.fail(index, failure),
                 Poll::Pending => later.push_back(index),
             }
         }
@@ -463,8 +469,11 @@ impl State {
 
     /// Grants what segments allow, and tells the senders that need to know.
     fn grant(&mut self, context: &mut Context<'_>) {
-        for gate in self.gates.iter_mut().flatten() {
-            gate.segments.grant(context, &mut self.channels, &mut self.told);
+        for place in 0..self.gates.len() {
+            let Some(gate) = &mut self.gates[place] else { continue };
+            if let Err(failure) = gate.segments.grant(context, &mut self.channels, &mut self.told) {
+                gate.places.clone().into_iter().for_each(|index| self.fail(index, failure.clone()));
+            }
         }
         if self.out.len() - self.written > MOST_OUT {
             return; // the credits wait, and become one

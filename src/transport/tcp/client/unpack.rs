@@ -2,14 +2,15 @@
 
 use std::{
     collections::VecDeque,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use super::error::Failure;
 use crate::{
     buffer::{Buffer, DataType},
     channel::Event,
     pool::LocalBufferPool,
-    wire::{DecompressError, Decompressor},
+    wire::Decompressor,
 };
 
 /// What waits for its turn.
@@ -39,17 +40,16 @@ impl Unpack {
     /// The data of a piece as they are read. Pending leaves the waker: no segment is free.
     ///
     /// # Errors
-    /// [`DecompressError`]: the piece is damaged, or of another codec.
-    pub(super) fn poll_unpack(
-        &mut self,
-        context: &mut Context<'_>,
-        piece: &Buffer,
-    ) -> Poll<Result<Buffer, DecompressError>> {
+    /// [`Failure`]: the piece is damaged, or of another codec; or the pool has failed.
+    pub(super) fn poll_unpack(&mut self, context: &mut Context<'_>, piece: &Buffer) -> Poll<Result<Buffer, Failure>> {
         if !piece.is_compressed() {
             return Poll::Ready(Ok(piece.clone()));
         }
-        let Poll::Ready(Ok(mut segment)) = self.pool.poll_request(context) else { return Poll::Pending };
-        let unpacked = self.decompressor.decompress(piece, &mut segment);
+        let mut segment = match ready!(self.pool.poll_request(context)) {
+            Ok(segment) => segment,
+            Err(error) => return Poll::Ready(Err(Failure::of_pool(&self.pool, error))),
+        };
+        let unpacked = self.decompressor.decompress(piece, &mut segment).map_err(Failure::Decompress);
         Poll::Ready(unpacked.map(|len| segment.freeze(len).with_data_type(piece.data_type())))
     }
 }

@@ -210,7 +210,7 @@ impl<L> Drop for Connection<L> {
     fn drop(&mut self) {
         close_and_drain(&mut self.deliveries, |delivery| {
             if let Delivery::Partition(request, _receiver, partition) = delivery {
-                partition.released(request.subpartitions.first);
+                partition.lost(request.subpartitions.first);
             }
         });
     }

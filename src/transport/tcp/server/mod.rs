@@ -418,15 +418,24 @@ impl ServedPartition {
         self.state.wait_acknowledged_async().await;
     }
 
+    /// How many subpartitions have lost their consumer before it had all of them: by an error, by its leaving, or with its
+    /// connection. Nobody can ask for those again, so whoever wants all of the partition begins anew. Takes a lock that is
+    /// held for a moment.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.state.are_lost()
+    }
+
     /// The next task event that a consumer has sent, and the subpartition it reads; in Flink's form.
     #[must_use]
     pub fn take_task_event(&self) -> Option<(u32, Vec<u8>)> {
         self.state.take_event()
     }
 
-    /// Serves it no more under its id: what nobody has asked for yet is dropped, and its writer told so.
+    /// Serves it no more under its id: what nobody has asked for yet is dropped, and counts as released; its writer is told
+    /// so. What consumers have is theirs still, and another partition of that id may be served.
     pub fn remove(self) {
-        self.registry.remove(self.state.id());
+        self.registry.remove(&self.state);
     }
 }
 

@@ -167,29 +167,35 @@ impl Registry {
         }
     }
 
-    /// Serves a partition no more: what was not asked for goes, and later requests wait for another of that id.
-    pub(crate) fn remove(&self, id: ResultPartitionId) {
+    /// Serves that partition no more: what was not asked for goes, and later requests wait for another of its id. Another
+    /// that is served under its id by now is left alone.
+    pub(crate) fn remove(&self, state: &Arc<PartitionState>) {
         let mut partitions = self.lock();
-        if matches!(partitions.known.get(&id), Some(Known::Here { .. })) {
-            let removed = partitions.known.remove(&id);
+        if let Some(Known::Here { state: served, .. }) = partitions.known.get(&state.id)
+            && Arc::ptr_eq(served, state)
+        {
+            let removed = partitions.known.remove(&state.id);
             drop(partitions); // receivers wake writers: not under the lock
-            drop(removed);
+            removed.into_iter().for_each(Known::released);
         }
     }
-}
 
-impl Registry {
     /// Nobody will ask any more: whoever writes what was not asked for is told that its readers are gone, now and later.
     pub(crate) fn close(&self) {
         let mut partitions = self.lock();
         partitions.closed = true;
         let known = std::mem::take(&mut partitions.known);
         drop(partitions); // as in `remove`
-        for known in known.into_values() {
-            if let Known::Here { receivers, state } = known {
-                for (subpartition, _receiver) in (0..).zip(receivers).filter(|(_, receiver)| receiver.is_some()) {
-                    state.released(subpartition);
-                }
+        known.into_values().for_each(Known::released);
+    }
+}
+
+impl Known {
+    /// Nobody will ask for it any more: its producer is told that what was not asked for has no consumer.
+    fn released(self) {
+        if let Self::Here { receivers, state } = self {
+            for (subpartition, _receiver) in (0..).zip(receivers).filter(|(_, receiver)| receiver.is_some()) {
+                state.released(subpartition);
             }
         }
     }
@@ -227,10 +233,12 @@ pub(crate) struct PartitionState {
 
 #[derive(Debug, Default)]
 struct Said {
-    /// Of each subpartition, what is true of it: `ACKNOWLEDGED`, `RELEASED`.
+    /// Of each subpartition, what is true of it: `ACKNOWLEDGED`, `RELEASED`, `LOST`.
     subpartitions: Vec<u8>,
     /// Subpartitions that are released.
     released: usize,
+    /// Those of them that are lost.
+    lost: usize,
     /// Subpartitions that are acknowledged or released, or both.
     settled: usize,
     /// Task events, each with its subpartition.
@@ -243,6 +251,8 @@ struct Said {
 const ACKNOWLEDGED: u8 = 1;
 /// The consumer is done, or gone.
 const RELEASED: u8 = 2;
+/// The consumer is gone, and did not have all of it.
+const LOST: u8 = 4;
 
 impl Said {
     /// Notes something about a subpartition, once.
@@ -251,6 +261,7 @@ impl Said {
         let before = std::mem::replace(said, *said | what);
         self.settled += usize::from(before == 0);
         self.released += usize::from((before ^ *said) & RELEASED != 0);
+        self.lost += usize::from((before ^ *said) & LOST != 0);
     }
 }
 
@@ -279,6 +290,17 @@ impl PartitionState {
     pub(crate) fn released(&self, subpartition: u32) {
         self.lock().note(subpartition, RELEASED);
         self.changed.tell();
+    }
+
+    /// The consumer of a subpartition is gone, and did not have all of it.
+    pub(crate) fn lost(&self, subpartition: u32) {
+        self.lock().note(subpartition, RELEASED | LOST);
+        self.changed.tell();
+    }
+
+    /// How many are.
+    pub(crate) fn are_lost(&self) -> usize {
+        self.lock().lost
     }
 
     /// No consumer will ever come.
@@ -367,6 +389,9 @@ mod tests {
     #[test]
     fn what_is_said_twice_or_of_no_subpartition_counts_once_or_not_at_all() {
         let state = state(2);
+        (0..2).for_each(|_| state.lost(0));
+        state.lost(2);
+        assert_eq!(state.are_lost(), 1);
         (0..2).for_each(|_| state.acknowledge(0));
         (0..2).for_each(|_| state.released(0));
         state.acknowledge(2);

@@ -23,6 +23,7 @@ use super::{
     registry::{Delivery, PartitionState, Registry, Request, Waiter},
 };
 use crate::{
+    buffer::DataType,
     channel::{Event, Item, Receiver},
     transport::readers::{Found, Readers},
     transport::tcp::{
@@ -263,7 +264,7 @@ impl Session {
         if self.waiting.remove(&request.receiver).is_some() {
             self.open(request, receiver, partition);
         } else {
-            partition.released(request.subpartitions.first); // cancelled or given up meanwhile
+            partition.lost(request.subpartitions.first); // cancelled or given up meanwhile
         }
     }
 
@@ -287,7 +288,7 @@ impl Session {
             self.by_id.insert(index, &self.readers);
         } else {
             // Slots that are leaving count too.
-            partition.released(subpartition);
+            partition.lost(subpartition);
             let limit = self.limits.requests;
             self.refuse(Some(request.receiver), &Refusal::TooManyRequests { limit });
         }
@@ -295,7 +296,7 @@ impl Session {
 
     fn cancel(&mut self, receiver: InputChannelId) {
         if let Some(index) = self.by_id.remove(receiver, &self.readers) {
-            self.close_reader(index);
+            self.close_reader(index, true);
         } else if let Some(waiting) = self.waiting.remove(&receiver) {
             self.registry.forget(&waiting.request, &self.waiter);
             // Else who asks and cancels over and over would fill it, for as long as one request before them waits.
@@ -306,9 +307,13 @@ impl Session {
         }
     }
 
-    fn close_reader(&mut self, index: u32) {
-        if let Some(served) = self.readers.close(index) {
-            served.partition.released(served.subpartition);
+    /// `all_sent` says that what was sent has arrived, as far as this side can know.
+    fn close_reader(&mut self, index: u32, all_sent: bool) {
+        let whole = all_sent && self.readers.get(index).is_some_and(|reader| reader.is_ended());
+        match self.readers.close(index) {
+            Some(served) if whole => served.partition.released(served.subpartition),
+            Some(served) => served.partition.lost(served.subpartition),
+            None => {}
         }
     }
 
@@ -367,7 +372,8 @@ impl Session {
                         self.out.push_buffer(head, buffer);
                     }
                 }
-                Found::Item(Item::Event(event)) | Found::Priority(event) => self.event(index, &event),
+                Found::Item(Item::Event(event)) => self.event(index, &event, false),
+                Found::Priority(event) => self.event(index, &event, true),
             }
         }
     }
@@ -378,7 +384,8 @@ impl Session {
         self.send(&message);
     }
 
-    fn event(&mut self, index: u32, event: &Event) {
+    /// `overtakes` says that it goes before what is queued, there too, whatever its own type.
+    fn event(&mut self, index: u32, event: &Event, overtakes: bool) {
         let Some(reader) = self.readers.get(index) else { return };
         if let Event::Failed(cause) = event {
             let id = reader.with.id;
@@ -393,6 +400,7 @@ impl Session {
                 return self.refuse(Some(id), &Refusal::Encode(error));
             }
         };
+        let data_type = if overtakes { DataType::PRIORITIZED_EVENT_BUFFER } else { data_type };
         if data_type.blocks() {
             reader.block();
         }
@@ -418,7 +426,7 @@ impl Session {
 }
 
 impl Served {
-    fn header(&mut self, data_type: crate::buffer::DataType, backlog: u32, size: usize) -> BufferResponse {
+    fn header(&mut self, data_type: DataType, backlog: u32, size: usize) -> BufferResponse {
         let sequence_number = self.sequence;
         self.sequence = self.sequence.wrapping_add(1);
         BufferResponse {
@@ -441,8 +449,9 @@ impl Drop for Session {
             self.registry.forget(&waiting.request, &self.waiter);
         }
         let open: Vec<u32> = self.readers.iter().map(|(index, _)| index).collect();
+        let all_sent = self.closed || self.out.is_empty();
         for index in open {
-            self.close_reader(index);
+            self.close_reader(index, all_sent);
         }
     }
 }
