@@ -18,23 +18,25 @@ pub(super) struct ResultSubpartition {
     sender: Sender,
 }
 
-/// When records are put together aside before they go to the segment: not before a segment was filled without a flush, so
+/// When records are put together aside before they go to the segment: not before [`ENOUGH`] of them came without a flush, so
 /// that who writes little, or flushes often, has neither the memory for it nor the extra copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Staging {
     Never,
-    /// In no segment before one was filled without a flush.
+    /// Not before there are enough, or a segment is full.
     NotYet,
     /// In the open segment, or the next.
     Now,
 }
 
+/// Bytes in a segment, without a flush among them, that are enough. More than the segments of models have.
+const ENOUGH: usize = 2048;
+
 impl ResultSubpartition {
-    /// Records may be put together aside, if it `may_stage`.
-    pub(super) fn new(sender: Sender, may_stage: bool) -> Self {
+    pub(super) fn new(sender: Sender) -> Self {
         let mut subpartition = Self { open: StagedBuilder::default(), sender };
-        subpartition.set_staging(if may_stage { Staging::NotYet } else { Staging::Never });
+        subpartition.set_staging(Staging::NotYet);
         subpartition
     }
 
@@ -66,6 +68,16 @@ impl ResultSubpartition {
         let (builder, consumer) = buffer.into_builder_and_consumer();
         self.add(consumer);
         self.open.open(builder, self.staging() == Staging::Now);
+    }
+
+    /// Puts records together aside from now on, if there were enough without a flush. Asked before each record that does not
+    /// go that way yet.
+    #[inline]
+    pub(super) fn stage_if_enough(&mut self) {
+        if self.staging() == Staging::NotYet && self.open.committed_unshown() >= ENOUGH {
+            self.set_staging(Staging::Now);
+            self.open.begin_stage();
+        }
     }
 
     /// The open segment, if there is one.
