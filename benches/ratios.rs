@@ -49,7 +49,7 @@ use support::{
     Contestant, SEGMENT, compare, compare_to_best_of,
     exchange::{
         AHEAD, beside_idle, boxed, forebay, forebay_in_pieces, forebay_waiting, limit, limit_copied_out,
-        limit_in_pieces, limit_past_cache, memcpy, round_robin,
+        limit_in_pieces, limit_past_cache, limit_straight, memcpy, round_robin,
     },
     flink, latency,
 };
@@ -103,19 +103,24 @@ fn main() {
 
 fn exchange(title: &str, payload: usize) {
     let records = (150_000_000 / (payload as u64 + 40)).min(1_000_000);
-    compare_to_best_of(
-        3,
-        title,
-        records,
-        EXCHANGE_ROUNDS,
-        vec![
-            Contestant::new("the limit: hand-written, 16 blocks", || limit(records, payload, 0)),
-            Contestant::new("the limit, its reader prefetching", || limit(records, payload, AHEAD)),
-            Contestant::new("the same, its writer storing past the cache", || limit_past_cache(records, payload)),
-            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(records, payload)),
-            Contestant::new("std mpsc of boxed records", || boxed(records.min(100_000), payload, records)),
-        ],
-    );
+    let mut limits = vec![
+        Contestant::new("the limit: hand-written, 16 blocks", || limit(records, payload, 0)),
+        Contestant::new("the limit, its reader prefetching", || limit(records, payload, AHEAD)),
+        Contestant::new("the same, its writer storing past the cache", || limit_past_cache(records, payload)),
+    ];
+    if payload >= 2 * 64 {
+        // Of shorter ones no line is wholly of one.
+        limits.push(Contestant::new("the same, lines of one record from where it lies", || {
+            limit_straight(records, payload)
+        }));
+    }
+    let limit_count = limits.len();
+    let others = [
+        Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(records, payload)),
+        Contestant::new("std mpsc of boxed records", || boxed(records.min(100_000), payload, records)),
+    ];
+    let all = limits.into_iter().chain(others).collect();
+    compare_to_best_of(limit_count, title, records, EXCHANGE_ROUNDS, all);
 }
 
 fn large() {
