@@ -38,7 +38,7 @@ const OPERATIONS: u64 = 20_000;
 
 type Row = (&'static str, fn());
 
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 22] = [
     ("one atomic read-modify-write, relaxed", read_modify_write),
     ("ArrayQueue of ids: pop, push", queue),
     ("pool: try_request, recycle", one_in_flight),
@@ -58,6 +58,9 @@ const ROWS: [Row; 19] = [
     ("RecordReader: next of 1,024 bytes", || exchange(1024, Side::Reader)),
     ("RecordWriter: emit of 32,760 bytes", || exchange(32_760, Side::Writer)),
     ("RecordReader: next of 32,760 bytes", || exchange(32_760, Side::Reader)),
+    ("RecordWriter: emit of 8 bytes, flush", || flushed(Step::Write)),
+    ("RecordReader: next of 8 bytes that were flushed", || flushed(Step::Read)),
+    ("RecordReader: a look that finds nothing", || flushed(Step::Look)),
 ];
 
 fn main() {
@@ -208,5 +211,34 @@ fn exchange(payload: usize, side: Side) {
             read();
         }
         left -= records;
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    Write,
+    Read,
+    /// Behind the last record: gives its buffer back, too.
+    Look,
+}
+
+/// Writes a record, flushes, reads it, and looks for the next, in turn, on this one thread, and counts one of the three.
+fn flushed(counts: Step) {
+    const WARM: u64 = 1_000; // by then the channel is watched
+    let (mut partitions, mut gates) = in_process(vec![local(4)], 1);
+    let mut writer = RecordWriter::new(partitions.remove(0), Forward);
+    let mut reader = RecordReader::new(gates.remove(0), 64);
+    for n in 0..WARM + OPERATIONS {
+        let count = |step, work: &mut dyn FnMut()| {
+            if step == counts && n >= WARM { counted(work) } else { work() }
+        };
+        count(Step::Write, &mut || {
+            writer.emit(black_box(&n)).expect("the reader is there");
+            writer.flush();
+        });
+        count(Step::Read, &mut || {
+            black_box(reader.try_next().expect("sound").expect("was flushed"));
+        });
+        count(Step::Look, &mut || assert!(reader.try_next().expect("sound").is_none()));
     }
 }

@@ -10,9 +10,11 @@
 //! * *stalled*: 999 channels while another one of their connection stands still with all its credit used and more data
 //!   waiting, against the same while that one is idle.
 //! * *TLS*: against bare rustls streams that send the same frames.
+//! * *beside Flink*: records a second by turns with Flink's own stack, where `FOREBAY_FLINK_TCP` is a command that runs it
+//!   (see `benches/ratios.rs`), and with the bare sockets, were their frames full of such records.
 //! * *trickle*: what the network threads take for a record when each is flushed, at 200,000 a second, and what writing and
 //!   reading it takes beside them; the writer's wait for the time of its next record is not counted.
-#![allow(missing_docs, unreachable_pub, clippy::cast_precision_loss)]
+#![allow(missing_docs, unreachable_pub, clippy::cast_precision_loss, clippy::cast_possible_truncation)]
 
 #[allow(dead_code, reason = "other benches use the rest")]
 #[path = "support/mod.rs"]
@@ -67,6 +69,19 @@ fn main() {
     }
     if wanted("trickle") {
         trickle();
+    }
+    if wanted("over TCP beside Flink") {
+        let rows = [(64, 1), (1024, 1), (SEGMENT - 8, 1), (1 << 20, 1), (64, 256)];
+        let records = |payload: usize| (2_000_000_000 / (payload + 36)).min(10_000_000);
+        let ours = |payload, channels| {
+            let records = records(payload);
+            records as f64 / Pair::new(channels as u32, None).run(records, payload).as_secs_f64()
+        };
+        let limit = |payload, _| {
+            let frames = records(payload) * (payload + 4) / SEGMENT;
+            records(payload) as f64 / bare(frames).as_secs_f64()
+        };
+        support::flink::beside("over TCP beside Flink", "FOREBAY_FLINK_TCP", &rows, ours, limit);
     }
 }
 

@@ -36,16 +36,20 @@
 //!   `SpillingAdaptiveSpanningRecordDeserializer` for each;
 //! * records of raw bytes, one bulk copy in and one out, the first 8 a running number; the rate is what the reader counts
 //!   in a window of seconds, after a warm-up of some.
+//!
+//! `benches/network.rs` does the same over TCP, where `FOREBAY_FLINK_TCP` is the command: there two such environments are
+//! in one JVM, joined by loopback, with `RemoteInputChannel`s and one connection.
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::cast_precision_loss)]
 
 #[path = "support/mod.rs"]
 mod support;
 
+use forebay::WaitStrategy;
 use support::{
     Contestant, SEGMENT, compare, compare_to_best_of,
     exchange::{
-        AHEAD, beside_idle, boxed, forebay, forebay_in_pieces, limit, limit_copied_out, limit_in_pieces,
-        limit_past_cache, memcpy, round_robin,
+        AHEAD, beside_idle, boxed, forebay, forebay_in_pieces, forebay_waiting, limit, limit_copied_out,
+        limit_in_pieces, limit_past_cache, limit_straight, memcpy, round_robin,
     },
     flink, latency,
 };
@@ -81,24 +85,42 @@ fn main() {
     if wanted("ping-pong") {
         latency::ping_pong();
     }
-    flink::beside(wanted);
+    if wanted("beside Flink") {
+        let rows = [(8, 1), (64, 1), (1024, 1), (SEGMENT - 8, 1), (64, 1_000)];
+        let records = |payload: usize| (3_000_000_000 / (payload as u64 + 100)).min(10_000_000);
+        let ours = |payload, channels| {
+            let records = records(payload);
+            let took = match channels {
+                1 => forebay_waiting(records, payload, WaitStrategy::default()),
+                _ => round_robin(records, payload, channels),
+            };
+            records as f64 / took.as_secs_f64()
+        };
+        let limit = |payload, _| records(payload) as f64 / limit(records(payload), payload, AHEAD).as_secs_f64();
+        flink::beside("beside Flink", "FOREBAY_FLINK", &rows, ours, limit);
+    }
 }
 
 fn exchange(title: &str, payload: usize) {
     let records = (150_000_000 / (payload as u64 + 40)).min(1_000_000);
-    compare_to_best_of(
-        3,
-        title,
-        records,
-        EXCHANGE_ROUNDS,
-        vec![
-            Contestant::new("the limit: hand-written, 16 blocks", || limit(records, payload, 0)),
-            Contestant::new("the limit, its reader prefetching", || limit(records, payload, AHEAD)),
-            Contestant::new("the same, its writer storing past the cache", || limit_past_cache(records, payload)),
-            Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(records, payload)),
-            Contestant::new("std mpsc of boxed records", || boxed(records.min(100_000), payload, records)),
-        ],
-    );
+    let mut limits = vec![
+        Contestant::new("the limit: hand-written, 16 blocks", || limit(records, payload, 0)),
+        Contestant::new("the limit, its reader prefetching", || limit(records, payload, AHEAD)),
+        Contestant::new("the same, its writer storing past the cache", || limit_past_cache(records, payload)),
+    ];
+    if payload >= 2 * 64 {
+        // Of shorter ones no line is wholly of one.
+        limits.push(Contestant::new("the same, lines of one record from where it lies", || {
+            limit_straight(records, payload)
+        }));
+    }
+    let limit_count = limits.len();
+    let others = [
+        Contestant::new("forebay: RecordWriter, RecordReader, 16 segments", || forebay(records, payload)),
+        Contestant::new("std mpsc of boxed records", || boxed(records.min(100_000), payload, records)),
+    ];
+    let all = limits.into_iter().chain(others).collect();
+    compare_to_best_of(limit_count, title, records, EXCHANGE_ROUNDS, all);
 }
 
 fn large() {

@@ -291,11 +291,61 @@ pub fn limit(records: u64, payload: usize, ahead: usize) -> Duration {
     )
 }
 
+/// What the writer has not stored yet: bytes of the line that it is in, and of those behind it.
+struct Aside {
+    bytes: Vec<u8>,
+    staged: usize,
+    /// Bytes in the block, whole lines.
+    at: usize,
+}
+
+impl Aside {
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.staged..self.staged + bytes.len()].copy_from_slice(bytes);
+        self.staged += bytes.len();
+    }
+
+    /// Stores the whole lines of what is aside.
+    fn store(&mut self, lines: &mut [u8]) {
+        let whole = self.staged / LINE * LINE;
+        past_cache(&mut lines[self.at..self.at + whole], &self.bytes[..whole]);
+        self.bytes.copy_within(whole..whole + LINE, 0);
+        self.at += whole;
+        self.staged -= whole;
+    }
+}
+
 /// The same, with a writer that puts records together aside and stores whole lines past the cache: where a line that the
 /// other core still has is dear to store to, this is what one would come to.
 pub fn limit_past_cache(records: u64, payload: usize) -> Duration {
+    limit_of_lines(records, payload, |aside, lines, record| {
+        aside.put(&(record.len() as u32).to_be_bytes());
+        aside.put(record);
+        if aside.staged >= ASIDE {
+            aside.store(lines);
+        }
+    })
+}
+
+/// The same, but that the lines that are wholly of one record are stored from where it lies: for records of some lines.
+pub fn limit_straight(records: u64, payload: usize) -> Duration {
+    limit_of_lines(records, payload, |aside, lines, record| {
+        aside.put(&(record.len() as u32).to_be_bytes());
+        let (head, rest) = record.split_at((LINE - aside.staged % LINE) % LINE);
+        aside.put(head);
+        aside.store(lines);
+        let (whole, tail) = rest.split_at(rest.len() / LINE * LINE);
+        past_cache(&mut lines[aside.at..aside.at + whole.len()], whole);
+        aside.at += whole.len();
+        aside.put(tail);
+    })
+}
+
+/// Bytes that are put together aside.
+const ASIDE: usize = 512;
+
+fn limit_of_lines(records: u64, payload: usize, write: impl Fn(&mut Aside, &mut [u8], &[u8]) + Sync) -> Duration {
     const BLOCKS: usize = 16;
-    const ASIDE: usize = 512;
     let blocks: Vec<Mutex<Box<[u8]>>> = (0..BLOCKS).map(|_| Mutex::new(vec![0; SEGMENT + LINE].into())).collect();
     let (full, free) = (Ring::new(BLOCKS), Ring::new(BLOCKS));
     (0..BLOCKS).for_each(|block| free.push(block));
@@ -303,32 +353,23 @@ pub fn limit_past_cache(records: u64, payload: usize) -> Duration {
     let stride = 4 + payload;
     timed_pair(
         || {
-            let mut aside = vec![0; ASIDE + stride + LINE];
+            let mut aside = Aside { bytes: vec![0; ASIDE + stride + LINE], staged: 0, at: 0 };
             let mut n = 0;
             while n < records {
                 let block = free.pop();
                 let mut bytes = blocks[block].lock().expect("ours");
                 let lines = lines(&mut bytes);
-                let (mut at, mut staged) = (0, 0); // bytes in the block, and behind them aside
-                while n < records && at + staged + stride <= SEGMENT {
+                (aside.at, aside.staged) = (0, 0);
+                while n < records && aside.at + aside.staged + stride <= SEGMENT {
                     record[..8].copy_from_slice(&n.to_be_bytes());
-                    let place = &mut aside[staged..staged + stride];
-                    place[..4].copy_from_slice(&(payload as u32).to_be_bytes());
-                    place[4..].copy_from_slice(&record);
-                    staged += stride;
+                    write(&mut aside, lines, &record);
                     n += 1;
-                    if staged >= ASIDE {
-                        let whole = staged / LINE * LINE;
-                        past_cache(&mut lines[at..at + whole], &aside[..whole]);
-                        aside.copy_within(whole..whole + LINE, 0);
-                        at += whole;
-                        staged -= whole;
-                    }
                 }
-                lines[at..at + staged].copy_from_slice(&aside[..staged]);
+                let end = aside.at + aside.staged;
+                lines[aside.at..end].copy_from_slice(&aside.bytes[..aside.staged]);
                 past_cache_done();
                 drop(bytes);
-                full.push(block << 32 | (at + staged));
+                full.push(block << 32 | end);
             }
             full.push(usize::MAX);
         },

@@ -1,58 +1,48 @@
-//! The exchange beside Flink's, which runs in a process of its own, by turns.
+//! forebay beside Flink, which runs in a process of its own, by turns.
 
 use std::process::Command;
 
-use forebay::WaitStrategy;
+use super::quartiles;
 
-use super::{
-    SEGMENT,
-    exchange::{forebay_waiting, round_robin},
-    quartiles,
-};
-
-/// The shell command that runs Flink; see `benches/ratios.rs`.
-const COMMAND: &str = "FOREBAY_FLINK";
 const ROUNDS: usize = 3;
 
-/// Prints how many times Flink's rate forebay has; what of it is `wanted`.
-pub fn beside(wanted: impl Fn(&str) -> bool) {
-    let title = "beside Flink";
-    if !wanted(title) {
-        return;
-    }
-    let Ok(flink) = std::env::var(COMMAND) else {
-        println!("\n{title}: set {COMMAND}, see benches/ratios.rs");
+/// Prints how many times the rate of Flink forebay has. `variable` has the shell command that runs Flink (see
+/// `benches/ratios.rs`); `ours` gives forebay's records a second, of a payload over so many channels, and `limit` those of a
+/// bare program over one.
+pub fn beside(
+    title: &str,
+    variable: &str,
+    rows: &[(usize, usize)],
+    mut ours: impl FnMut(usize, usize) -> f64,
+    mut limit: impl FnMut(usize, usize) -> f64,
+) {
+    let Ok(flink) = std::env::var(variable) else {
+        println!("\n{title}: set {variable}, see benches/ratios.rs");
         return;
     };
     println!("\n{title}: `{flink}`, {ROUNDS} rounds in turn; more is faster");
-    println!("  {:<28} {:>13} {:>13} {:>9}  {:>15}", "", "M records/s", "Flink", "ratio", "quartiles");
-    for (payload, channels) in [(8, 1), (64, 1), (1024, 1), (SEGMENT - 8, 1), (64, 1_000)] {
+    println!(
+        "  {:<28} {:>11} {:>11} {:>9}  {:>13} {:>12}",
+        "", "M records/s", "Flink", "ratio", "quartiles", "limit, ratio"
+    );
+    for &(payload, channels) in rows {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
             match rate_of(&flink, payload, channels) {
                 Ok(rate) => {
                     ours(payload, channels); // to warm up, as Flink does in its own process
-                    rounds.push((ours(payload, channels), rate));
+                    rounds.push([ours(payload, channels), rate, limit(payload, channels)]);
                 }
                 Err(why) => return println!("  {flink} payload={payload} channels={channels}: {why}"),
             }
         }
-        let [_, own, _] = quartiles(rounds.iter().map(|round| round.0).collect());
-        let [_, other, _] = quartiles(rounds.iter().map(|round| round.1).collect());
-        let [low, middle, high] = quartiles(rounds.iter().map(|(own, other)| own / other).collect());
+        let median = |nth: usize| quartiles(rounds.iter().map(|round| round[nth]).collect())[1] / 1e6;
+        let ratios = |nth: usize| quartiles(rounds.iter().map(|round| round[nth] / round[1]).collect());
+        let ([low, middle, high], [_, bare, _]) = (ratios(0), ratios(2));
         let name = format!("{payload} B, {channels} channel{}", if channels == 1 { "" } else { "s" });
-        println!("  {name:<28} {:>13.2} {:>13.2} {middle:>9.2}  {low:>7.2}–{high:<7.2}", own / 1e6, other / 1e6);
+        let (own, flink) = (median(0), median(1));
+        println!("  {name:<28} {own:>11.2} {flink:>11.2} {middle:>9.2}  {low:>6.2}–{high:<6.2} {bare:>12.2}");
     }
-}
-
-/// Records a second.
-fn ours(payload: usize, channels: usize) -> f64 {
-    let records = (3_000_000_000 / (payload as u64 + 100)).min(10_000_000);
-    let took = match channels {
-        1 => forebay_waiting(records, payload, WaitStrategy::default()),
-        _ => round_robin(records, payload, channels),
-    };
-    records as f64 / took.as_secs_f64()
 }
 
 /// Records a second, by the last `"value":` that the command prints.

@@ -309,6 +309,10 @@ pub struct BufferConsumer {
     read: u32,
 }
 
+/// The builder has finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Finished;
+
 // SAFETY: H4, it reads frozen bytes only.
 unsafe impl Send for BufferConsumer {}
 // SAFETY: as above.
@@ -337,6 +341,23 @@ impl BufferConsumer {
         }
         self.header().retain();
         Some(self.take_to(committed))
+    }
+
+    /// As [`build`](Self::build), of a segment that is still being filled. One look at the length for both.
+    ///
+    /// # Errors
+    /// [`Finished`]: it is not. [`into_last`](Self::into_last) has what is left.
+    #[inline]
+    pub(crate) fn build_unfinished(&mut self) -> Result<Option<Buffer>, Finished> {
+        let (committed, finished) = self.committed();
+        if finished {
+            return Err(Finished);
+        }
+        if committed == self.read {
+            return Ok(None);
+        }
+        self.header().retain();
+        Ok(Some(self.take_to(committed)))
     }
 
     /// All that is left as one buffer, if the builder has finished: hands over the consumer's own count, so costs no

@@ -18,7 +18,7 @@
 //! # Invariants
 //! * **T1** Bytes in the stage come behind those that the builder has, and fit: `staged < remaining` of the builder, or the
 //!   segment is full.
-//! * **T2** `limit` is 0 if records do not go by the stage; then nothing is in it, and all that went past the cache is
+//! * **T2** `limit` is 0 if records do not go by the stage; then nothing is in it, and all that was written is
 //!   committed. Else it is not below `staged`, and a record that ends at or below it leaves the segment a byte.
 //! * **T3** Between what went past the cache and the commit that shows it, or the segment's return, stands a fence.
 
@@ -78,9 +78,21 @@ impl StagedBuilder {
         self.shown = 0;
         self.builder = Some(builder);
         if stages {
-            self.stage.get_or_insert_with(Stage::boxed);
-            self.set_limit();
+            self.begin_stage();
         }
+    }
+
+    /// Lets records go by the stage from here on. A segment is open.
+    pub(crate) fn begin_stage(&mut self) {
+        debug_assert!(self.builder.is_some());
+        self.stage.get_or_insert_with(Stage::boxed);
+        self.set_limit();
+    }
+
+    /// Bytes that were committed one record after the other, none of them shown; 0 if records go by the stage.
+    #[inline]
+    pub(crate) fn committed_unshown(&self) -> usize {
+        if self.limit == 0 && self.shown == 0 { self.written() } else { 0 }
     }
 
     /// Whether a segment is open.
@@ -189,11 +201,14 @@ impl StagedBuilder {
 
     /// As [`commit_each`](Self::commit_each), for the reader is about to be told; `false` if it was told of all of it before.
     pub(crate) fn show(&mut self) -> bool {
-        if self.written() == self.shown as usize {
+        let written = self.written();
+        if written == self.shown as usize {
             return false;
         }
-        self.commit_each();
-        self.shown = self.written() as u32;
+        if self.limit > 0 {
+            self.commit_each();
+        }
+        self.shown = written as u32;
         true
     }
 

@@ -82,15 +82,17 @@ impl Receiver {
         let queue = self.queue.as_mut()?;
         loop {
             let front = queue.front()?;
-            if open && let Entry::Data(consumer) = front {
-                // Beside the length, rather than after it. Not where only what is whole is wanted: the line would be taken from
-                // who is filling the segment, and of a whole one perhaps nobody reads the beginning.
-                consumer.prefetch();
-            }
-            if let Entry::Data(consumer) = front
-                && !consumer.is_finished()
-            {
-                return if open { consumer.build().map(Item::Buffer) } else { None };
+            if let Entry::Data(consumer) = front {
+                if open {
+                    consumer.prefetch(); // beside the length, rather than after it
+                    if let Ok(part) = consumer.build_unfinished() {
+                        return part.map(Item::Buffer);
+                    }
+                } else if !consumer.is_finished() {
+                    // Nor was the beginning asked for: the line would be taken from who is filling the segment, and of a whole
+                    // one perhaps nobody reads it.
+                    return None;
+                }
             }
             let buffer = match queue.pop()? {
                 Entry::Event(event) => {

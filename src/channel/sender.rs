@@ -23,6 +23,16 @@ impl Sender {
         Self { shared, queue }
     }
 
+    /// Two bytes for whoever has this end; at first 0.
+    pub(crate) fn notes(&self) -> [u8; 2] {
+        self.queue.notes
+    }
+
+    /// Changes them.
+    pub(crate) fn notes_mut(&mut self) -> &mut [u8; 2] {
+        &mut self.queue.notes
+    }
+
     /// Adds a segment that is about to be filled. The reader is not told yet.
     pub(crate) fn add(&mut self, consumer: BufferConsumer) {
         self.count();

@@ -160,8 +160,11 @@ impl InputGate {
         if !self.ready.is_empty() {
             self.ready.extend(self.watched.drain(..)); // others have something: in turn
         }
+        let mut collected = true;
         loop {
-            self.collect();
+            if !mem::take(&mut collected) {
+                self.collect();
+            }
             if let Some(found) = self.next_priority() {
                 self.idle.end();
                 return Ok(Some(found));
@@ -198,29 +201,26 @@ impl InputGate {
 
     /// Looks where the next flush will be, without a word from its writer.
     fn look_at_watched(&mut self) -> Next {
-        for _ in 0..self.watched.len() {
-            let index = self.watched.remove(0);
+        let mut nth = 0;
+        while let Some(&index) = self.watched.get(nth) {
             let channel = &mut self.channels[index as usize];
-            if channel.ended {
-                continue;
-            }
-            if channel.consumption != Consumption::On {
-                channel.consumption = Consumption::Held;
-                continue;
-            }
-            match channel.poll_watched() {
-                None => self.watched.push(index),
-                Some((item, stays)) => {
-                    if stays {
-                        self.watched.push(index);
-                    } else {
-                        // It has had its turn: the others, which may have something by now, come before its next.
-                        self.ready.extend(self.watched.drain(..));
-                        self.ready.push_back(index);
-                    }
-                    return self.found(index, item);
+            if channel.ended || channel.consumption != Consumption::On {
+                if !channel.ended {
+                    channel.consumption = Consumption::Held;
                 }
+                self.watched.remove(nth);
+                continue;
             }
+            nth += 1;
+            let Some((item, stays)) = channel.poll_watched() else { continue };
+            if self.watched.len() > 1 {
+                self.watched.rotate_left(nth); // those behind it are the next to be looked at
+            }
+            if !stays {
+                // It has had its turn: the others, which may have something by now, come before its next.
+                self.ready.extend(self.watched.drain(..));
+            }
+            return self.found(index, item);
         }
         Ok(None)
     }

@@ -54,11 +54,12 @@ impl ResultPartition {
         to: Option<usize>,
         wait: &mut Wait<'_, '_>,
     ) -> Poll<Result<(), WriteError>> {
-        if let Some(chosen) = to
-            && chosen >= self.subpartitions.len()
-        {
+        if let Some(chosen) = to {
             let subpartitions = self.subpartitions.len();
-            return Poll::Ready(Err(WriteError::NoSuchSubpartition { chosen, subpartitions }));
+            let Some(subpartition) = self.subpartitions.get_mut(chosen) else {
+                return Poll::Ready(Err(WriteError::NoSuchSubpartition { chosen, subpartitions }));
+            };
+            subpartition.stage_if_enough();
         }
         if self.write_whole(record, len, to) {
             self.count(len);

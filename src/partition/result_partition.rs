@@ -18,10 +18,6 @@ use crate::{
     sync::Arc,
 };
 
-/// Subpartitions, at most, of a partition that puts records together before they go to a segment. With more, what has been
-/// read from a segment is in nobody's cache any more when that comes back; nor would what is put together stay in one.
-const STAGED: usize = 1024;
-
 /// What one task produces, divided into a subpartition for each reader.
 ///
 /// Comes from a transport, such as [`in_process`](crate::transport::in_process()); write to it with a
@@ -31,9 +27,9 @@ const STAGED: usize = 1024;
 /// Keeps one segment open for each subpartition that was written to, until it is full or the partition ends, and one in
 /// all while records are broadcast. Besides segments it has one piece of heap as large as the largest record that had
 /// to be serialized aside (one that spans segments, or takes half a kilobyte to four, of a type without
-/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)); and, if there are at most 1,024 subpartitions, less than 1 KiB for
-/// each that fills segments without a flush between: there records are put together before they go to the segment, for a
-/// line that the reader's core has is best stored to once, and whole.
+/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)); and less than 1 KiB for each subpartition that has got 2 KiB without
+/// a flush between: there records are put together before they go to the segment, for a line that the reader's core has is
+/// best stored to once, and whole.
 ///
 /// # Source
 /// Flink's `BufferWritingResultPartition`.
@@ -62,10 +58,9 @@ pub struct ResultPartition {
 impl ResultPartition {
     /// A partition whose subpartitions are read through `senders`.
     pub(crate) fn new(pool: LocalBufferPool, senders: Vec<Sender>) -> Self {
-        let may_stage = senders.len() <= STAGED;
         Self {
             pool,
-            subpartitions: senders.into_iter().map(|sender| ResultSubpartition::new(sender, may_stage)).collect(),
+            subpartitions: senders.into_iter().map(ResultSubpartition::new).collect(),
             broadcast: StagedBuilder::default(),
             gone: None,
             scratch: Vec::new(),
@@ -141,6 +136,7 @@ impl ResultPartition {
     pub(super) fn commit<R: SerializeRecord + ?Sized>(&mut self, record: &R, len: usize, to: usize) -> bool {
         let Some(subpartition) = self.subpartitions.get_mut(to) else { return false };
         let Some(framed) = len.checked_add(LENGTH_BYTES) else { return false };
+        subpartition.stage_if_enough(); // and if so, there is nothing to commit
         if !subpartition.builder().commit_with(framed, |dst| write_framed(record, len, dst)) {
             return false;
         }

@@ -14,41 +14,70 @@ use crate::{
 pub(super) struct ResultSubpartition {
     /// The segment being filled.
     open: StagedBuilder,
-    staging: Staging,
-    released: bool,
+    /// Has in its notes the [`Staging`], and whether the reader was found to be gone: thousands of these may be idle.
     sender: Sender,
 }
 
-/// When records are put together aside before they go to the segment: not before a segment was filled without a flush, so
+/// When records are put together aside before they go to the segment: not before [`ENOUGH`] of them came without a flush, so
 /// that who writes little, or flushes often, has neither the memory for it nor the extra copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 enum Staging {
     Never,
-    /// In no segment before one was filled without a flush.
+    /// Not before there are enough, or a segment is full.
     NotYet,
     /// In the open segment, or the next.
     Now,
 }
 
+/// Bytes in a segment, without a flush among them, that are enough. More than the segments of models have.
+const ENOUGH: usize = 2048;
+
 impl ResultSubpartition {
-    /// Records may be put together aside, if it `may_stage`.
-    pub(super) fn new(sender: Sender, may_stage: bool) -> Self {
-        let staging = if may_stage { Staging::NotYet } else { Staging::Never };
-        Self { open: StagedBuilder::default(), staging, released: false, sender }
+    pub(super) fn new(sender: Sender) -> Self {
+        let mut subpartition = Self { open: StagedBuilder::default(), sender };
+        subpartition.set_staging(Staging::NotYet);
+        subpartition
+    }
+
+    fn staging(&self) -> Staging {
+        match self.sender.notes()[0] {
+            never if never == Staging::Never as u8 => Staging::Never,
+            now if now == Staging::Now as u8 => Staging::Now,
+            _ => Staging::NotYet,
+        }
+    }
+
+    fn set_staging(&mut self, staging: Staging) {
+        self.sender.notes_mut()[0] = staging as u8;
+    }
+
+    fn set_released(&mut self) {
+        self.sender.notes_mut()[1] = 1;
     }
 
     /// Commits each record from now on, for somebody else may tell the reader.
     pub(super) fn commit_each(&mut self) {
         self.open.commit_each();
         self.open.release_stage();
-        self.staging = Staging::Never;
+        self.set_staging(Staging::Never);
     }
 
     /// Opens a segment.
     pub(super) fn open(&mut self, buffer: BufferMut) {
         let (builder, consumer) = buffer.into_builder_and_consumer();
         self.add(consumer);
-        self.open.open(builder, self.staging == Staging::Now);
+        self.open.open(builder, self.staging() == Staging::Now);
+    }
+
+    /// Puts records together aside from now on, if there were enough without a flush. Asked before each record that does not
+    /// go that way yet.
+    #[inline]
+    pub(super) fn stage_if_enough(&mut self) {
+        if self.staging() == Staging::NotYet && self.open.committed_unshown() >= ENOUGH {
+            self.set_staging(Staging::Now);
+            self.open.begin_stage();
+        }
     }
 
     /// The open segment, if there is one.
@@ -59,7 +88,7 @@ impl ResultSubpartition {
 
     /// Adds a segment that somebody else fills (a broadcast one).
     pub(super) fn add(&mut self, consumer: BufferConsumer) {
-        if self.released {
+        if self.is_released() {
             return; // nobody would take it out again
         }
         self.sender.add(consumer);
@@ -76,8 +105,8 @@ impl ResultSubpartition {
     /// Finishes the open segment; `false` if there is none.
     fn finish_open(&mut self) -> bool {
         let Some(shown) = self.open.finish() else { return false };
-        if self.staging != Staging::Never {
-            self.staging = if shown { Staging::NotYet } else { Staging::Now };
+        if self.staging() != Staging::Never {
+            self.set_staging(if shown { Staging::NotYet } else { Staging::Now });
         }
         true
     }
@@ -90,8 +119,8 @@ impl ResultSubpartition {
     /// Tells the reader of what was written to the open segment, if it is more than it was told of.
     pub(super) fn flush(&mut self) {
         if self.open.show() {
-            if self.staging == Staging::Now {
-                self.staging = Staging::NotYet;
+            if self.staging() == Staging::Now {
+                self.set_staging(Staging::NotYet);
             }
             self.tell(Told::Flushed);
         }
@@ -99,13 +128,13 @@ impl ResultSubpartition {
 
     /// Whether the reader was found to be gone.
     pub(super) fn is_released(&self) -> bool {
-        self.released
+        self.sender.notes()[1] != 0
     }
 
     /// Tells the reader that there is something.
     pub(super) fn tell(&mut self, told: Told) {
-        if !self.released && self.sender.notify(told) == Err(Released) {
-            self.released = true;
+        if !self.is_released() && self.sender.notify(told) == Err(Released) {
+            self.set_released();
             self.open.abandon();
         }
     }
@@ -114,15 +143,15 @@ impl ResultSubpartition {
     pub(super) fn send(&mut self, event: SharedEvent) {
         self.finish_open();
         self.sender.set_open(false);
-        if !self.released && self.sender.send(event) == Err(Released) {
-            self.released = true;
+        if !self.is_released() && self.sender.send(event) == Err(Released) {
+            self.set_released();
         }
     }
 
     /// Sends an event ahead of what is queued. The open segment is finished.
     pub(super) fn overtake(&mut self, event: SharedEvent, before: u32, ticket: Option<Ticket>) {
-        if !self.released && self.sender.overtake_for(event, before, ticket) == Err(Released) {
-            self.released = true;
+        if !self.is_released() && self.sender.overtake_for(event, before, ticket) == Err(Released) {
+            self.set_released();
         }
     }
 

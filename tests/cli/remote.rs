@@ -115,8 +115,8 @@ fn a_server_that_fails_fails_its_fetchers() {
     assert!(listing(&out).is_empty());
 }
 
-/// The server waits for whoever is to fetch the other part, and nobody will: it is told that the one part is lost, be the
-/// producer still at work (with few segments) or done.
+/// The server waits for whoever is to fetch the other part, and nobody will: it is told that the one part is lost, be
+/// the producer still at work (with few segments) or done.
 #[test]
 fn a_fetcher_that_goes_away_fails_the_server() {
     for segments in [4, 400] {

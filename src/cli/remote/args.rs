@@ -11,7 +11,8 @@ use crate::cli::args::Rows;
 /// Read CSV files and serve their rows to other hosts, by key or in turn
 ///
 /// The half of `shuffle` that reads: its producers. Writes a ticket, with which `forebay fetch`, here or on other
-/// hosts, gets the parts; ends when every part was fetched.
+/// hosts, gets the parts; ends when every part was fetched, or with an error when one was begun and given up: a part is
+/// fetched once.
 #[derive(Debug, Args)]
 #[command(after_help = SERVE_EXAMPLE)]
 pub(crate) struct Serve {
