@@ -137,6 +137,9 @@ pub(crate) struct Readers<T> {
 
 /// A part of an open segment that is as large is worth a message of its own.
 const LARGE_PART: usize = 8 * 1024;
+/// So many readers are noted for it at a time: what is noted is kept, and idle channels are to be small. Parts of others go
+/// out as they come.
+pub(super) const MOST_PARTS: usize = 1024;
 /// In less time no message gets to another thread by way of the system, and its answer back.
 const NO_ANSWER: Duration = Duration::from_micros(10);
 
@@ -312,7 +315,7 @@ impl<T> Readers<T> {
                 continue;
             };
             let marks = reader.marks;
-            let turn = reader.next(self.turn.is_some());
+            let turn = reader.next(self.turn.is_some() && self.parts.len() < MOST_PARTS);
             if reader.marks != marks
                 && let Some(now) = self.turn
             {

@@ -104,20 +104,26 @@ mod other {
 
 #[cfg(all(test, not(forebay_loom)))]
 mod tests {
-    use std::{sync::Arc, time::Instant};
+    use std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    };
 
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
     use crate::{
         channel::channel_for_later,
-        partition::{Forward, RecordWriter, ResultPartition},
+        partition::{Forward, RecordWriter, ResultPartition, RoundRobin},
         pool::NetworkBufferPool,
-        transport::tcp::{
-            limits::ServerLimits,
-            server::{
-                registry::{PartitionState, Registry, Waiter},
-                session::Session,
+        transport::{
+            readers::{MOST_PARTS, Readers},
+            tcp::{
+                limits::ServerLimits,
+                server::{
+                    registry::{PartitionState, Registry, Waiter},
+                    session::Session,
+                },
             },
         },
         wire::{InputChannelId, Message, PartitionRequest, ResultPartitionId, ResultSubpartitionIndexSet},
@@ -297,6 +303,31 @@ mod tests {
         assert_eq!(served.go_on(), [10]);
         served.flush(6);
         assert_eq!(served.go_on(), [10]);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "a thousand channels are many for Miri")]
+    fn what_is_noted_of_readers_is_bounded_and_the_others_are_sent_as_they_come() {
+        let channels = MOST_PARTS + 1;
+        let pool = NetworkBufferPool::builder().segments(channels as u32).segment_size(4096).build().unwrap();
+        let local = pool.local_pool("writer").required(channels as u32).build().unwrap();
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..channels).map(|_| channel_for_later()).unzip();
+        let mut writer = RecordWriter::new(ResultPartition::new(local, senders), RoundRobin::default());
+        let (mut readers, now) = (Readers::new(channels as u32), Instant::now());
+        readers.gather(Some(now));
+        for receiver in receivers {
+            readers.open(receiver, 100, ()).unwrap();
+        }
+        let mut round = |readers: &mut Readers<()>| {
+            (0..channels).for_each(|_| writer.emit(&[0_u8; 6][..]).unwrap());
+            writer.flush();
+            std::iter::from_fn(|| readers.next()).count()
+        };
+        assert_eq!(round(&mut readers), channels);
+        assert_eq!(round(&mut readers), 1, "of all others it is noted that they have just been sent");
+        readers.gathered();
+        readers.turn(now + Duration::from_secs(1));
+        assert_eq!(std::iter::from_fn(|| readers.next()).count(), MOST_PARTS);
     }
 
     #[cfg(target_os = "linux")]

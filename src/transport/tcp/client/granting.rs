@@ -19,8 +19,8 @@ impl State {
         }
     }
 
-    /// Tells the senders that are to know now, or those too that are to when this side is idle.
-    pub(super) fn tell(&mut self, when: Tell) {
+    /// Tells the senders that are to know now, and if this side is idle those too that are to know then.
+    pub(super) fn tell(&mut self, idle: bool) {
         if self.out.len() - self.written > MOST_OUT {
             return; // the credits wait, and become one
         }
@@ -32,7 +32,7 @@ impl State {
             match channel.credit.when_to_tell(few) {
                 Tell::Nothing => return false,
                 Tell::Later => return true,
-                Tell::WhenIdle if when == Tell::Now => {
+                Tell::WhenIdle if !idle => {
                     self.tells_when_idle = true;
                     return true;
                 }

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     commands::{Command, Commands},
-    credit::{Credit, Credits, Segments, Tell},
+    credit::{Credit, Credits, Segments},
     error::{ChannelError, Failure},
     inlet::Inlet,
     unpack::Unpack,
@@ -266,7 +266,7 @@ impl Session {
         self.state.unpack(context);
         self.state.poll_opening(context);
         self.state.grant(context);
-        self.state.tell(Tell::Now);
+        self.state.tell(false);
     }
 
     /// Whether there is credit to [tell when idle](Self::tell_when_idle).
@@ -277,7 +277,7 @@ impl Session {
     /// Writes down the credit that was put off until there is nothing else to do. A sender that is out of credit does not wait
     /// for it.
     pub(crate) fn tell_when_idle(&mut self) {
-        self.state.tell(Tell::WhenIdle);
+        self.state.tell(true);
     }
 
     /// When [`expire`](Self::expire) is to be called next.
