@@ -104,6 +104,23 @@ fn what_can_not_be_fetched_says_so_and_leaves_nothing() {
 }
 
 #[test]
+fn a_ticket_of_another_run_is_stale_and_the_server_goes_on() {
+    let place = Place::new();
+    let data = Data::generate(19, 0, 10, 3, "\n");
+    let (server, ticket) = serve("--key key --partitions 2", &[&place.file("in.csv", data.file())]);
+    let mut stale: serde_json::Value = serde_json::from_str(&ticket).unwrap();
+    stale["partitions"][0] = ResultPartitionId::from_bytes([7; 60]).to_string().into();
+    let (stale, ticket) = (place.file("stale.json", stale.to_string()), place.file("ticket.json", ticket));
+    let out = place.path("out");
+    let error = failed(1, fetch("", &stale, &out).output().unwrap());
+    assert!(error.contains("the ticket is stale: 127.0.0.1:") && error.contains("no such partition"), "{error}");
+    assert!(listing(&out).is_empty());
+    succeed(fetch("", &ticket, &out));
+    data.parts_by_key(&out, 2);
+    ended(server);
+}
+
+#[test]
 fn a_server_that_fails_fails_its_fetchers() {
     let place = Place::new();
     let file = place.file("in.csv", "id,key\n1,a\n2,b,too many\n");

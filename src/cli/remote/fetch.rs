@@ -3,12 +3,14 @@
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use forebay::Cause;
 use forebay::pool::NetworkBufferPool;
-use forebay::transport::tcp::{Client, GateOptions, RemotePartition};
+use forebay::transport::tcp::{ChannelError, Client, Failure, GateOptions, RemotePartition};
 use serde_json::{Value, json};
 
 use super::args::Fetch;
+use super::framing::Framing;
 use super::ticket::Ticket;
 use crate::cli::inputs::BytesRead;
 use crate::cli::job::create_parts;
@@ -35,6 +37,9 @@ pub(crate) fn run(args: &Fetch) -> Result<String> {
         .build()?;
     staging::check_range(&args.out, range.clone(), all, args.force)?;
     let mut client = Client::builder();
+    if ticket.framing == Framing::Rows {
+        client = client.partition_wait(Duration::ZERO); // `serve` has all of them before its ticket; a TaskManager may not
+    }
     if let Some(config) = args.tls.config()? {
         client = client.tls(config);
     }
@@ -57,7 +62,8 @@ pub(crate) fn run(args: &Fetch) -> Result<String> {
     let progress = Progress::new(false, None, BytesRead::default());
     let (mut facts, mut idle_for) = (vec![None; parts], Duration::ZERO);
     for _ in 0..parts {
-        if let Done::Consumer { index, facts: found, idle } = next(&reported, &progress)? {
+        let done = next(&reported, &progress).map_err(|error| told_of_staleness(error, &ticket))?;
+        if let Done::Consumer { index, facts: found, idle } = done {
             facts[index] = Some(found);
             idle_for += idle;
         }
@@ -78,6 +84,19 @@ pub(crate) fn run(args: &Fetch) -> Result<String> {
         "segments_most_in_use": pool.most_in_use(), "idle_seconds": idle_for.as_secs_f64(),
     })
     .to_string())
+}
+
+/// Says what it means that whoever listens there has no such partition.
+fn told_of_staleness(error: Error, ticket: &Ticket) -> Error {
+    let is_not_found = |cause: &(dyn std::error::Error + 'static)| {
+        let channel = cause.downcast_ref::<Cause>().and_then(|cause| cause.downcast_ref::<ChannelError>());
+        channel.is_some_and(|channel| matches!(channel.failure, Failure::NotFound { .. }))
+    };
+    if !error.chain().any(is_not_found) {
+        return error;
+    }
+    let address = &ticket.address;
+    error.context(format!("the ticket is stale: {address} serves other partitions; take the ticket of what it serves"))
 }
 
 /// How many segments the pool shall have.

@@ -23,7 +23,8 @@ pub struct ServerLimits {
     /// How long a peer may take nothing of what is written to it. 60 s unless set. Back pressure is no reason for it: what
     /// is written has credit, so the peer has said that it has room.
     pub stalled_write: Duration,
-    /// How long a request waits for a partition that is not there. 10 s unless set, as Flink's.
+    /// How long a request waits for a partition that is not there. 10 s unless set, as Flink's; zero refuses it at once,
+    /// where all are served before anyone is told of them.
     pub partition_wait: Duration,
 }
 

@@ -121,7 +121,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long a partition that the peer does not have is asked for again. 10 s unless set.
+    /// How long a partition that the peer does not have is asked for again. 10 s unless set; zero asks once.
     pub fn partition_wait(mut self, wait: Duration) -> Self {
         self.config.partition_wait = wait;
         self

@@ -481,17 +481,33 @@ impl Drop for Session {
 mod tests {
     use super::*;
     use crate::wire::{ResultPartitionId, ResultSubpartitionIndexSet};
+    use std::time::Duration;
+
+    fn request(receiver: u8) -> PartitionRequest {
+        PartitionRequest {
+            partition: ResultPartitionId::from_bytes([1; 60]),
+            subpartitions: ResultSubpartitionIndexSet::one(0),
+            receiver: InputChannelId([receiver; 16]),
+            credit: 1,
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_waited_for_a_partition_that_is_not_there_is_refused_at_once() {
+        let waiter = Waiter { connection: 0, deliveries: tokio::sync::mpsc::unbounded_channel().0 };
+        let limits = ServerLimits { partition_wait: Duration::ZERO, ..ServerLimits::default() };
+        let mut session = Session::new(Arc::default(), waiter, limits);
+        let now = Instant::now();
+        session.message(Message::PartitionRequest(request(1)), now);
+        assert_eq!(session.deadline(), Some(now), "the very turn that reads it");
+        session.expire(now);
+        assert!(session.waiting.is_empty() && !session.out.is_empty());
+    }
 
     #[test]
     fn requests_that_are_cancelled_are_not_kept_behind_one_that_waits() {
         let waiter = Waiter { connection: 0, deliveries: tokio::sync::mpsc::unbounded_channel().0 };
         let mut session = Session::new(Arc::default(), waiter, ServerLimits::default());
-        let request = |receiver| PartitionRequest {
-            partition: ResultPartitionId::from_bytes([1; 60]),
-            subpartitions: ResultSubpartitionIndexSet::one(0),
-            receiver: InputChannelId([receiver; 16]),
-            credit: 1,
-        };
         let now = Instant::now();
         session.message(Message::PartitionRequest(request(1)), now);
         for _ in 0..1000 {
