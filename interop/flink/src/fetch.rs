@@ -47,7 +47,7 @@ pub(crate) struct Fetch {
     /// Type of the values, instead of that in the line
     #[arg(long, value_enum)]
     r#type: Option<Type>,
-    /// Codec of a blocking partition: LZ4, LZO or ZSTD
+    /// Codec of a blocking partition, LZ4, LZO, ZSTD or none, instead of that in the line
     #[arg(long)]
     compression: Option<String>,
     /// A pause behind each segment's worth of data
@@ -77,6 +77,10 @@ impl Fetch {
     pub(crate) fn run(&self) -> Result<Json> {
         let ready = Ready::parse(&self.ids)?;
         let (first, last) = self.range(ready.subpartitions)?;
+        ensure!(
+            !self.as_range || first == last || ready.is_blocking,
+            "--as-range reads blocking partitions: of a pipelined one each subpartition has a request of its own"
+        );
         let channels = if self.as_range { 1 } else { last - first + 1 };
         let segment_size = self.common.segment_size.unwrap_or(ready.segment_size);
         let most = self.max_required_buffers.unwrap_or(u32::MAX);
@@ -97,7 +101,7 @@ impl Fetch {
             (first..=last).map(remote).collect()
         };
         let mut options = GateOptions::default().exclusive(exclusive).floating(floating);
-        if let Some(codec) = self.codec()? {
+        if let Some(codec) = self.codec(&ready)? {
             options = options.compression(codec);
         }
         let began = Instant::now();
@@ -138,8 +142,8 @@ impl Fetch {
         Ok((first, last))
     }
 
-    fn codec(&self) -> Result<Option<Codec>> {
-        match self.compression.as_deref() {
+    fn codec(&self, ready: &Ready) -> Result<Option<Codec>> {
+        match self.compression.as_deref().or(ready.compression.as_deref()) {
             None | Some("none" | "NONE") => Ok(None),
             Some(name) => Ok(Some(name.parse().with_context(|| format!("--compression {name}"))?)),
         }

@@ -18,6 +18,8 @@ pub(crate) struct Ready {
     pub(crate) is_blocking: bool,
     pub(crate) subpartitions: u32,
     pub(crate) r#type: Type,
+    /// A codec by its name, or `none`.
+    pub(crate) compression: Option<String>,
     pub(crate) segment_size: usize,
 }
 
@@ -70,6 +72,7 @@ impl Ready {
                 Some("string") => Type::String,
                 _ => Type::Bytes,
             },
+            compression: text("compression").map(Into::into),
             segment_size: number("segment_size", 32768) as usize,
         })
     }
@@ -92,7 +95,7 @@ impl Ready {
             "partition_type": if self.is_blocking { "BLOCKING" } else { "PIPELINED_BOUNDED" },
             "subpartitions": self.subpartitions,
             "type": self.r#type.name(),
-            "compression": "none",
+            "compression": self.compression.as_deref().unwrap_or("none"),
             "segment_size": self.segment_size,
         })
     }

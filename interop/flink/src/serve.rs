@@ -50,6 +50,12 @@ pub(crate) struct Serve {
     /// The producer fails in front of its Nth record of each subpartition
     #[arg(long, value_name = "N")]
     fail_after: Option<u64>,
+    /// How it is read: as it is written. Blocking partitions, read once they are whole, are Flink's alone
+    #[arg(long, default_value = "pipelined")]
+    partition: String,
+    /// What it is compressed with: nothing, for Flink's readers decompress blocking partitions alone
+    #[arg(long, default_value = "none")]
+    compression: String,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -105,6 +111,11 @@ impl Serve {
     pub(crate) fn run(&self) -> Result<Json> {
         let subpartitions = self.shape.subpartitions;
         ensure!(subpartitions > 0, "--subpartitions 0 is no partition");
+        ensure!(
+            self.partition == "pipelined" && self.compression.eq_ignore_ascii_case("none"),
+            "forebay serves pipelined partitions, which Flink's readers do not decompress; blocking ones it reads: \
+             serve them by peer/run.sh"
+        );
         let deadline = Instant::now() + Duration::from_secs(self.common.timeout_s);
         let segment_size = self.common.segment_size.unwrap_or(32768);
         let segments = SEGMENTS * subpartitions;
@@ -124,6 +135,7 @@ impl Serve {
             is_blocking: false,
             subpartitions,
             r#type: self.content.r#type,
+            compression: None,
             segment_size,
         };
         let producer = pool.local_pool("producer").required(subpartitions).maximum(segments).build()?;

@@ -109,6 +109,15 @@ fn pipelined() -> Vec<Case> {
         },
         Case { serve: "--buffer-timeout 0", ..equal("flushed each time", "--records 3000") },
         Case { serve: "--buffer-timeout -1", ..equal("never flushed", "--records 3000") },
+        Case {
+            serve: "--partition pipelined --compression none --segment-size 8192 --buffer-timeout 1",
+            consume: "--segment-size 8192 --align-ms 1",
+            ..equal(
+                "strings, elements and barriers in 7 subpartitions",
+                "--type string --sizes uniform:1-900 --records 300 --subpartitions 7 --timestamps --watermarks-every 3 \
+                 --extras-every 4 --barriers-every 37 --barrier-kind at-least-once --seed 77",
+            )
+        },
         Case { serve: "--end-of-data none", ..equal("without end of data", "--records 300") },
         Case { serve: "--end-of-data nowait", ..equal("end of data not waited for", "--records 300") },
         Case {
@@ -171,6 +180,12 @@ fn blocking() -> Vec<Case> {
         blocking("blocking, LZ4", "--sizes mix --records 300 --timestamps", "--compression LZ4", "--compression LZ4"),
         blocking("blocking, LZO", "--sizes mix --records 300 --seed 2", "--compression LZO", "--compression LZO"),
         blocking("blocking, ZSTD", "--sizes mix --records 300 --seed 3", "--compression ZSTD", "--compression ZSTD"),
+        blocking(
+            "blocking, ZSTD as the line says",
+            "--type string --sizes mix --records 300 --subpartitions 4 --timestamps --watermarks-every 3 --seed 12",
+            "--compression ZSTD --segment-size 65536",
+            "",
+        ),
         blocking(
             "blocking, as a range",
             "--sizes mix --records 300 --subpartitions 5",
