@@ -19,6 +19,7 @@ use super::{
         self, GateOptions, RemotePartition,
         commands::{Command, Commands},
         connection::Connection as ClientConnection,
+        credit::LOOKED_AT,
     },
     events,
     limits::ServerLimits,
@@ -336,6 +337,25 @@ fn a_partition_is_asked_for_once_however_often_it_is_not_there() {
     }
     reading.poll();
     assert_eq!(reading.after(Duration::from_secs(1)).len(), 97);
+}
+
+#[test]
+fn channels_that_are_all_lost_are_not_looked_for_among_those_that_want_credit() {
+    let mut reading = Reading::new();
+    let channels: Vec<_> = (0..200).map(|s| RemotePartition::new("peer", partition(), s)).collect();
+    let (next, connection) = (AtomicU64::new(0), |_: (&str, usize)| reading.commands.clone());
+    let options = GateOptions::default().exclusive(0).floating(1);
+    let _gate = client::gate::open(&reading.pool, &options, &channels, 1, &next, connection).unwrap();
+    reading.peer.take();
+    reading.poll();
+    for asked in reading.peer.take().chunks(97) {
+        let receiver = InputChannelId(*asked[77..].first_chunk().unwrap());
+        reading.peer.send(&Message::BacklogAnnouncement { backlog: 2, receiver });
+    }
+    reading.poll();
+    LOOKED_AT.set(0);
+    reading.connection.session.fail(&client::Failure::Closed);
+    assert_eq!(LOOKED_AT.get(), 0, "entries were looked at: as many as channels, for each");
 }
 
 #[test]

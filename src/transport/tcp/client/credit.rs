@@ -9,7 +9,8 @@
 //! # Invariants
 //! * **X1** There are at least as many segments in `spare` as credits that the channels have been granted and have not
 //!   used: so a buffer that arrives for a credit finds a segment, at once (C1).
-//! * **V2** A channel stands in `wanting` once, and only while it wants more.
+//! * **V2** A channel stands in `wanting` once, and only while it wants more. Where all are about to be closed none stands
+//!   there, so that not each of them is looked for.
 //!
 //! Each channel has `exclusive` credits whenever segments allow, and wants one more for each buffer that waits at the
 //! sender. Segments are alike; what is taken beyond the exclusive ones is the floating part, shared by who wants it, in
@@ -168,10 +169,17 @@ impl Segments {
         self.shrink();
     }
 
+    /// All channels are about to be closed: none of them wants more, and [`close`](Self::close) looks for none.
+    pub(super) fn want_no_more(&mut self) {
+        self.wanting.clear();
+    }
+
     /// A channel is closed. `true` if it was the last.
     pub(super) fn close(&mut self, channel: u32, credit: &mut Credit) -> bool {
         self.forget(credit);
         if credit.wanting {
+            #[cfg(test)]
+            LOOKED_AT.set(LOOKED_AT.get() + self.wanting.len());
             self.wanting.retain(|&other| other != channel);
         }
         self.channels -= 1;
@@ -245,5 +253,50 @@ impl Segments {
         let found = segment.is_some();
         self.spare.extend(segment);
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Entries of `wanting` among which closed channels were looked for.
+    pub(crate) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::NetworkBufferPool;
+
+    const CHANNELS: u32 = 1000;
+
+    /// A gate all of whose channels want more than there is.
+    fn all_want() -> (Segments, Vec<Credit>) {
+        let pool = NetworkBufferPool::builder().segments(1).segment_size(crate::memory::page_size()).build().unwrap();
+        let pool = pool.local_pool("gate").required(1).build().unwrap();
+        let mut segments = Segments::new(pool, 0, 1, CHANNELS as usize);
+        let mut credits = vec![Credit::default(); CHANNELS as usize];
+        for (channel, credit) in (0..).zip(&mut credits) {
+            segments.backlog(channel, credit, 1);
+        }
+        LOOKED_AT.set(0);
+        (segments, credits)
+    }
+
+    #[test]
+    fn channels_that_are_all_closed_are_not_looked_for_among_each_other() {
+        let (mut segments, mut credits) = all_want();
+        segments.want_no_more();
+        let last: Vec<bool> =
+            (0..).zip(&mut credits).map(|(channel, credit)| segments.close(channel, credit)).collect();
+        assert_eq!(LOOKED_AT.get(), 0);
+        assert_eq!(last.iter().position(|&last| last), Some(CHANNELS as usize - 1));
+    }
+
+    #[test]
+    fn one_channel_that_is_closed_leaves_the_others_wanting() {
+        let (mut segments, mut credits) = all_want();
+        segments.close(7, &mut credits[7]);
+        assert_eq!((LOOKED_AT.get(), segments.wanting.len()), (CHANNELS as usize, CHANNELS as usize - 1));
+        assert!(!segments.wanting.contains(&7));
     }
 }

@@ -10,7 +10,7 @@
 pub(super) mod arrivals;
 pub(super) mod commands;
 pub(super) mod connection;
-mod credit;
+pub(super) mod credit;
 mod error;
 pub(super) mod gate;
 mod granting;

@@ -322,9 +322,7 @@ impl Session {
 
     /// Fails every channel.
     pub(crate) fn fail(&mut self, failure: &Failure) {
-        for index in 0..self.state.channels.0.len() as u32 {
-            self.state.fail(index, failure.clone());
-        }
+        self.state.fail_all(failure);
         self.inlet.abandon();
     }
 }
@@ -544,6 +542,11 @@ impl State {
         }
     }
 
+    fn fail_all(&mut self, failure: &Failure) {
+        self.gates.iter_mut().flatten().for_each(|gate| gate.segments.want_no_more());
+        (0..self.channels.0.len() as u32).for_each(|index| self.fail(index, failure.clone()));
+    }
+
     pub(crate) fn failed_remotely(&mut self, error: &ErrorResponse) {
         let remote = || {
             let exception = error.exception();
@@ -581,8 +584,6 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        for index in 0..self.channels.0.len() as u32 {
-            self.fail(index, Failure::ShutDown);
-        }
+        self.fail_all(&Failure::ShutDown);
     }
 }
