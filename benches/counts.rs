@@ -2,8 +2,8 @@
 //!
 //! Unlike a time, a count is the same on every run and on every machine of a kind, whatever else that does. It is not a
 //! time: it knows nothing of cache lines on their way between cores, nor of what an atomic read-modify-write waits for,
-//! which are told separately. Each row is a warm operation, alone on one thread; the set-up, and whatever the other side
-//! would do meanwhile, is left out.
+//! which are told separately. Each row is a warm operation, alone on one thread; the set-up, and whatever the other
+//! side would do meanwhile, is left out.
 //!
 //! The program runs itself under `valgrind --tool=callgrind` for each row, and collects within [`counted`] alone.
 //! An argument keeps only the rows whose name contains it.
@@ -180,7 +180,8 @@ enum Side {
     Reader,
 }
 
-/// Writes what fits into a few segments, flushes, and reads it, in turn, on this one thread, and counts the one or the other.
+/// Writes what fits into a few segments, flushes, and reads it, in turn, on this one thread, and counts the one or the
+/// other.
 fn exchange(payload: usize, side: Side) {
     const SEGMENTS: u32 = 16;
     let (mut partitions, mut gates) = in_process(vec![local(SEGMENTS)], 1);
@@ -222,7 +223,8 @@ enum Step {
     Look,
 }
 
-/// Writes a record, flushes, reads it, and looks for the next, in turn, on this one thread, and counts one of the three.
+/// Writes a record, flushes, reads it, and looks for the next, in turn, on this one thread, and counts one of the
+/// three.
 fn flushed(counts: Step) {
     const WARM: u64 = 1_000; // by then the channel is watched
     let (mut partitions, mut gates) = in_process(vec![local(4)], 1);

@@ -1,4 +1,5 @@
-//! Records from one thread to another, forebay's and a program written by hand for just this: `cargo bench --bench exchange`.
+//! Records from one thread to another, forebay's and a program written by hand for just this:
+//! `cargo bench --bench exchange`.
 //!
 //! For ratios that noise does not reach, see `benches/ratios.rs`.
 #![allow(missing_docs, unreachable_pub, dead_code)]

@@ -1,19 +1,20 @@
-//! Records over TCP on the loopback interface, beside what bare programs reach: `cargo bench --features net --bench
-//! network`, or `make bench FILTER=network`. An argument keeps only the tables whose title contains it; behind `latency`, one
-//! more keeps one of its rows, `bare`, `each`, `tasks` or `threads`, as to count what it asks of the system.
+//! Records over TCP on the loopback interface, beside what bare programs reach:
+//! `cargo bench --features net --bench network`, or `make bench FILTER=network`. An argument keeps only the tables
+//! whose title contains it; behind `latency`, one more keeps one of its rows, `bare`, `each`, `tasks` or `threads`, as
+//! to count what it asks of the system.
 //!
-//! * *throughput*: against two threads with blocking sockets that send nothing but frames of a 47-byte header and 32 KiB,
-//!   eight in one vectored write, and read each body with the next header in one vectored read.
-//! * *latency*: one flushed record of 64 B there and one back, against a bare ping-pong of 64 B on tokio, whose sides are a
-//!   task and a thread each: with writer and reader on threads, and network threads beside them; and with them as tasks, on the
-//!   runtime that the network is on.
+//! * *throughput*: against two threads with blocking sockets that send nothing but frames of a 47-byte header and 32
+//!   KiB, eight in one vectored write, and read each body with the next header in one vectored read.
+//! * *latency*: one flushed record of 64 B there and one back, against a bare ping-pong of 64 B on tokio, whose sides
+//!   are a task and a thread each: with writer and reader on threads, and network threads beside them; and with them as
+//!   tasks, on the runtime that the network is on.
 //! * *stalled*: 999 channels while another one of their connection stands still with all its credit used and more data
 //!   waiting, against the same while that one is idle.
 //! * *TLS*: against bare rustls streams that send the same frames.
-//! * *beside Flink*: records a second by turns with Flink's own stack, where `FOREBAY_FLINK_TCP` is a command that runs it
-//!   (see `benches/ratios.rs`), and with the bare sockets, were their frames full of such records.
-//! * *trickle*: what the network threads take for a record when each is flushed, at 200,000 a second, and what writing and
-//!   reading it takes beside them; the writer's wait for the time of its next record is not counted.
+//! * *beside Flink*: records a second by turns with Flink's own stack, where `FOREBAY_FLINK_TCP` is a command that runs
+//!   it (see `benches/ratios.rs`), and with the bare sockets, were their frames full of such records.
+//! * *trickle*: what the network threads take for a record when each is flushed, at 200,000 a second, and what writing
+//!   and reading it takes beside them; the writer's wait for the time of its next record is not counted.
 #![allow(missing_docs, unreachable_pub, clippy::cast_precision_loss, clippy::cast_possible_truncation)]
 
 #[allow(dead_code, reason = "other benches use the rest")]
@@ -347,7 +348,8 @@ fn bare_ping_pong() -> Vec<Duration> {
     bare_ping_pong_over([(clone(&out), out), (clone(&back), back)])
 }
 
-/// Over a connection for each direction, as what is written here and what is read here are where each side asks for its data.
+/// Over a connection for each direction, as what is written here and what is read here are where each side asks for its
+/// data.
 fn bare_ping_pong_both_ways() -> Vec<Duration> {
     let ((there, from_there), (answer, from_answer)) = (connected(), connected());
     bare_ping_pong_over([(there, from_answer), (answer, from_there)])

@@ -1,30 +1,30 @@
-//! How the exchange compares, in one run: `cargo bench --bench ratios`, or `make bench FILTER=ratios`. The pools have a bench
-//! of their own, in `benches/pools/`.
+//! How the exchange compares, in one run: `cargo bench --bench ratios`, or `make bench FILTER=ratios`. The pools have a
+//! bench of their own, in `benches/pools/`.
 //!
-//! Contestants take turns, round by round, so that what else the machine does hits all of them; the figure is the median
-//! of the ratios of neighbouring rounds, with quartiles. Smaller is faster. An argument keeps only the tables whose title
-//! contains it.
+//! Contestants take turns, round by round, so that what else the machine does hits all of them; the figure is the
+//! median of the ratios of neighbouring rounds, with quartiles. Smaller is faster. An argument keeps only the tables
+//! whose title contains it.
 //!
-//! * *exchange*: one writer thread, one reader thread that adds up the first 8 bytes of each record. Peers: *the limit*, a
-//!   hand-written program for just this (length-prefixed records into pooled blocks, blocks over a ring of one producer and
-//!   one consumer, no other feature), once as it is, once with a reader that prefetches, and once with a writer that stores
-//!   whole lines past the cache, of which the fastest counts;
-//!   and `std::sync::mpsc` with a boxed slice for each record. Both sides wait by looking and yielding.
+//! * *exchange*: one writer thread, one reader thread that adds up the first 8 bytes of each record. Peers: *the
+//!   limit*, a hand-written program for just this (length-prefixed records into pooled blocks, blocks over a ring of
+//!   one producer and one consumer, no other feature), once as it is, once with a reader that prefetches, and once with
+//!   a writer that stores whole lines past the cache, of which the fastest counts; and `std::sync::mpsc` with a boxed
+//!   slice for each record. Both sides wait by looking and yielding.
 //! * *1 MiB records*: against copying on one core. In each row all of a record is copied into segments, and the reader
-//!   looks at its first 8 bytes; but once it leaves the rest where it is, in the segments (`next_piece`), and once it copies the
-//!   record together (`next`): then all of it passes between two cores, and is bound by the way between them, not by
-//!   `memcpy`. The limit for each is a hand-written program that does the same.
+//!   looks at its first 8 bytes; but once it leaves the rest where it is, in the segments (`next_piece`), and once it
+//!   copies the record together (`next`): then all of it passes between two cores, and is bound by the way between
+//!   them, not by `memcpy`. The limit for each is a hand-written program that does the same.
 //! * *channels*, *idle channels*: forebay against itself.
-//! * *ping-pong*: the median round trip of one flushed record, against what the machine takes for a cache line and for a
-//!   futex.
+//! * *ping-pong*: the median round trip of one flushed record, against what the machine takes for a cache line and for
+//!   a futex.
 //!
 //! # Beside Flink
 //!
-//! Flink runs in a JVM of its own. Where `FOREBAY_FLINK` is a shell command that runs it, the two take turns (`make bench
-//! FILTER=Flink`): `payload=BYTES channels=NUMBER` is added to the command, and it prints records a second as a field of
-//! JSON, `"value":NUMBER`. Each warms up before it counts: Flink as its command says, forebay by a round that is
-//! discarded, for the first after a JVM has gone finds the memory and the cores as that left them. Each waits as it does by
-//! itself; forebay's two threads have a core each, Flink's are where the system puts them.
+//! Flink runs in a JVM of its own. Where `FOREBAY_FLINK` is a shell command that runs it, the two take turns
+//! (`make bench FILTER=Flink`): `payload=BYTES channels=NUMBER` is added to the command, and it prints records a second
+//! as a field of JSON, `"value":NUMBER`. Each warms up before it counts: Flink as its command says, forebay by a round
+//! that is discarded, for the first after a JVM has gone finds the memory and the cores as that left them. Each waits
+//! as it does by itself; forebay's two threads have a core each, Flink's are where the system puts them.
 //!
 //! The counterpart of *exchange* is made of Flink's own classes, from outside (Flink 2.3, the jar `flink-dist` of the
 //! Python package `apache-flink-libraries`):
@@ -34,11 +34,11 @@
 //!   subpartition for each channel;
 //! * one thread with a `MutableRecordReader` over a `SingleInputGate` of `LocalInputChannel`s, a
 //!   `SpillingAdaptiveSpanningRecordDeserializer` for each;
-//! * records of raw bytes, one bulk copy in and one out, the first 8 a running number; the rate is what the reader counts
-//!   in a window of seconds, after a warm-up of some.
+//! * records of raw bytes, one bulk copy in and one out, the first 8 a running number; the rate is what the reader
+//!   counts in a window of seconds, after a warm-up of some.
 //!
-//! `benches/network.rs` does the same over TCP, where `FOREBAY_FLINK_TCP` is the command: there two such environments are
-//! in one JVM, joined by loopback, with `RemoteInputChannel`s and one connection.
+//! `benches/network.rs` does the same over TCP, where `FOREBAY_FLINK_TCP` is the command: there two such environments
+//! are in one JVM, joined by loopback, with `RemoteInputChannel`s and one connection.
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::cast_precision_loss)]
 
 #[path = "support/mod.rs"]

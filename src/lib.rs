@@ -42,8 +42,8 @@
 //!
 //! # Floors
 //!
-//! Each module uses only those below it. Names are Flink's: who knows one knows the other. `docs/ARCHITECTURE.md` in the
-//! repository argues each protocol.
+//! Each module uses only those below it. Names are Flink's: who knows one knows the other. `docs/ARCHITECTURE.md` in
+//! the repository argues each protocol.
 //!
 //! | floor | module | holds |
 //! |---|---|---|
@@ -60,15 +60,16 @@
 //!
 //! # Progress, errors, panics
 //!
-//! Every operation of the data path says whether it is wait-free, lock-free or blocking, and on what; `try_x` never waits
-//! for a segment or a record, `x` may, `poll_x` leaves a [`Waker`](std::task::Waker). No async runtime is needed. There is
-//! one error type an operation, and each variant says what to do about it. What panics says so under *Panics*.
+//! Every operation of the data path says whether it is wait-free, lock-free or blocking, and on what; `try_x` never
+//! waits for a segment or a record, `x` may, `poll_x` leaves a [`Waker`](std::task::Waker). No async runtime is needed.
+//! There is one error type an operation, and each variant says what to do about it. What panics says so under *Panics*.
 //!
 //! # Features
 //!
-//! None is on by default. `net` adds `transport::tcp`; `cli` the program `forebay`, and `net`; `serde` adds `record::Serde`,
-//! which makes records of any type that serde serializes. `compression` lets [`wire`] read what Flink has compressed.
-//! `leaks` remembers which line of the source took each segment, for debugging, and costs nothing when it is off.
+//! None is on by default. `net` adds `transport::tcp`; `cli` the program `forebay`, and `net`; `serde` adds
+//! `record::Serde`, which makes records of any type that serde serializes. `compression` lets [`wire`] read what Flink
+//! has compressed. `leaks` remembers which line of the source took each segment, for debugging, and costs nothing when
+//! it is off.
 
 pub mod buffer;
 mod channel;

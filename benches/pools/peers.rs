@@ -4,9 +4,9 @@ use std::{path::Path, process::Command, time::Duration};
 
 use crate::rounds::Contestant;
 
-/// A contestant for each program of `FOREBAY_PEERS` (file names, with a space between two) that has `table`. A program is
-/// called with the table's name and the number of operations, and prints the nanoseconds they took; status 2 says that it
-/// has no such table.
+/// A contestant for each program of `FOREBAY_PEERS` (file names, with a space between two) that has `table`. A program
+/// is called with the table's name and the number of operations, and prints the nanoseconds they took; status 2 says
+/// that it has no such table.
 pub(crate) fn contestants(table: &str, operations: u64) -> impl Iterator<Item = Contestant<'_>> {
     let programs = std::env::var("FOREBAY_PEERS").unwrap_or_default();
     let programs: Vec<String> = programs.split_whitespace().map(str::to_owned).collect();

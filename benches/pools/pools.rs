@@ -1,17 +1,17 @@
 //! How the pools compare, in one run: `make bench FILTER=pools`.
 //!
-//! Contestants take turns, round by round, so that what else the machine does hits all of them; the figure is the median
-//! of the ratios of neighbouring rounds, with quartiles. Smaller is faster. An argument keeps only the tables whose title
-//! contains it.
+//! Contestants take turns, round by round, so that what else the machine does hits all of them; the figure is the
+//! median of the ratios of neighbouring rounds, with quartiles. Smaller is faster. An argument keeps only the tables
+//! whose title contains it.
 //!
 //! A segment is 32 KiB; nobody touches its bytes, so what is measured is the taking and giving back. The bare queue and
 //! stack carry ids, and leave out what makes an id a buffer: counting, who wrote what, and where it goes.
 //!
 //! # What is not from crates.io
 //!
-//! Programs of their own take part that `FOREBAY_PEERS` names; each takes the name of a table and a number of operations,
-//! and prints the nanoseconds that they took. Two are here, DPDK's mempool and Flink's `LocalBufferPool`, and say at their
-//! head what they take and where it comes from:
+//! Programs of their own take part that `FOREBAY_PEERS` names; each takes the name of a table and a number of
+//! operations, and prints the nanoseconds that they took. Two are here, DPDK's mempool and Flink's `LocalBufferPool`,
+//! and say at their head what they take and where it comes from:
 //!
 //! ```sh
 //! FOREBAY_PEERS="peers/dpdk.sh peers/flink.sh" make bench FILTER=pool

@@ -62,8 +62,8 @@ pub(crate) fn timed(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// Keeps the calling thread on processor `nth`, if there is one of that number to be had: two threads on one processor take
-/// turns, and are no contention.
+/// Keeps the calling thread on processor `nth`, if there is one of that number to be had: two threads on one processor
+/// take turns, and are no contention.
 pub(crate) fn pin(nth: usize) {
     // SAFETY: a set of processors may be all zeros: it is the empty one.
     let mut only: libc::cpu_set_t = unsafe { std::mem::zeroed() };
@@ -91,8 +91,8 @@ pub(crate) fn timed_pair(here: impl FnOnce(), there: impl FnOnce() + Send) -> Du
 }
 
 /// A ring from one thread to another. Each end keeps in mind how far the other was when it last had to look, the pusher
-/// reads no slot, and the popper writes none: so the ring costs little beside what is compared, and the same whatever goes
-/// through it. What is in it when it is dropped is lost; nothing is.
+/// reads no slot, and the popper writes none: so the ring costs little beside what is compared, and the same whatever
+/// goes through it. What is in it when it is dropped is lost; nothing is.
 pub(crate) struct Ring<T> {
     slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
     head: CachePadded<(AtomicUsize, Cell<usize>)>,

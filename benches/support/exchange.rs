@@ -54,8 +54,8 @@ pub fn forebay_waiting(records: u64, payload: usize, strategy: WaitStrategy) -> 
     )
 }
 
-/// As [`forebay`], but the reader takes records as they lie in the segments. It reads the first 8 bytes of each, as in the other
-/// rows, and leaves the rest alone.
+/// As [`forebay`], but the reader takes records as they lie in the segments. It reads the first 8 bytes of each, as in
+/// the other rows, and leaves the rest alone.
 pub fn forebay_in_pieces(records: u64, payload: usize) -> Duration {
     let (mut partitions, mut gates) = in_process(vec![local(16)], 1);
     let mut writer = RecordWriter::new(partitions.remove(0), Forward);
@@ -89,8 +89,8 @@ pub fn forebay_in_pieces(records: u64, payload: usize) -> Duration {
 /// Longest record of any table.
 const LONGEST: usize = 1 << 20;
 
-/// One writer that goes round `channels` channels, whose readers are one thread with a gate for each. Flink's form of the
-/// bench has one gate over all; that needs as many writers here, for a gate has a channel for each writer.
+/// One writer that goes round `channels` channels, whose readers are one thread with a gate for each. Flink's form of
+/// the bench has one gate over all; that needs as many writers here, for a gate has a channel for each writer.
 pub fn round_robin(records: u64, payload: usize, channels: usize) -> Duration {
     let (mut partitions, gates) = in_process(vec![local(2 * channels as u32)], channels);
     let mut writer = RecordWriter::new(partitions.remove(0), RoundRobin::default());
@@ -153,8 +153,8 @@ pub fn beside_idle(records: u64, payload: usize, idle: usize) -> Duration {
     took
 }
 
-/// What one core copies of the same working set: the record, 16 segments, the record in one piece again. Timed for one of
-/// the two copies, for in the exchange they are made beside each other.
+/// What one core copies of the same working set: the record, 16 segments, the record in one piece again. Timed for one
+/// of the two copies, for in the exchange they are made beside each other.
 pub fn memcpy(records: u64, payload: usize) -> Duration {
     const SEGMENTS: usize = 16 * SEGMENT;
     let (record, mut segments, mut whole) = (vec![1_u8; payload], vec![0_u8; SEGMENTS], vec![0_u8; payload]);
@@ -315,8 +315,8 @@ impl Aside {
     }
 }
 
-/// The same, with a writer that puts records together aside and stores whole lines past the cache: where a line that the
-/// other core still has is dear to store to, this is what one would come to.
+/// The same, with a writer that puts records together aside and stores whole lines past the cache: where a line that
+/// the other core still has is dear to store to, this is what one would come to.
 pub fn limit_past_cache(records: u64, payload: usize) -> Duration {
     limit_of_lines(records, payload, |aside, lines, record| {
         aside.put(&(record.len() as u32).to_be_bytes());

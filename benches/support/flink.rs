@@ -7,8 +7,8 @@ use super::quartiles;
 const ROUNDS: usize = 3;
 
 /// Prints how many times the rate of Flink forebay has. `variable` has the shell command that runs Flink (see
-/// `benches/ratios.rs`); `ours` gives forebay's records a second, of a payload over so many channels, and `limit` those of a
-/// bare program over one.
+/// `benches/ratios.rs`); `ours` gives forebay's records a second, of a payload over so many channels, and `limit` those
+/// of a bare program over one.
 pub fn beside(
     title: &str,
     variable: &str,

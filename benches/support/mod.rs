@@ -43,7 +43,8 @@ impl<'a> Contestant<'a> {
 }
 
 /// Runs the contestants in turn, `rounds` times each after a warm-up, and prints for each the median time of one
-/// operation, and the median over all rounds of its ratio to the first contestant's round beside it (marked `*`), with quartiles.
+/// operation, and the median over all rounds of its ratio to the first contestant's round beside it (marked `*`), with
+/// quartiles.
 ///
 /// Ratios of rounds that stand side by side are what a shared, noisy machine can say; the times only put them in scale.
 pub fn compare(title: &str, operations: u64, rounds: usize, contestants: Vec<Contestant<'_>>) {
@@ -91,9 +92,9 @@ pub fn timed(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// Runs `here` and `there` on two threads at once, each on a core of its own, and gives the time from when the first began
-/// to when the last was done. Those two take it: a third thread gets a core when they leave one, which may be milliseconds
-/// later.
+/// Runs `here` and `there` on two threads at once, each on a core of its own, and gives the time from when the first
+/// began to when the last was done. Those two take it: a third thread gets a core when they leave one, which may be
+/// milliseconds later.
 pub fn timed_pair(here: impl FnOnce() + Send, there: impl FnOnce() + Send) -> Duration {
     fn run(core: usize, ready: &Barrier, work: impl FnOnce()) -> (Instant, Instant) {
         on_core(core);

@@ -62,8 +62,8 @@ impl BufferBuilder {
         Self { header, data, written: 0, capacity }
     }
 
-    /// A builder, and a consumer of everything. As [`new`](Self::new) and [`create_consumer`](Self::create_consumer), but
-    /// counts by a store, which nobody waits for, where the line with the count is in another core's cache.
+    /// A builder, and a consumer of everything. As [`new`](Self::new) and [`create_consumer`](Self::create_consumer),
+    /// but counts by a store, which nobody waits for, where the line with the count is in another core's cache.
     pub(super) fn with_consumer(buffer: BufferMut) -> (Self, BufferConsumer) {
         let this = Self::new(buffer);
         // Relaxed: nobody else has a handle; how the consumer gets to another thread publishes it.
@@ -161,9 +161,9 @@ impl BufferBuilder {
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
     }
 
-    /// Writes `length` bytes with `write`, in place, and commits them, if they fit and leave at least a byte; `false` if
-    /// not. Wait-free. [`spare`](Self::spare), [`advance`](Self::advance) and [`commit`](Self::commit) in one, with one
-    /// look at the bounds: the hot path of a record.
+    /// Writes `length` bytes with `write`, in place, and commits them, if they fit and leave at least a byte; `false`
+    /// if not. Wait-free. [`spare`](Self::spare), [`advance`](Self::advance) and [`commit`](Self::commit) in one, with
+    /// one look at the bounds: the hot path of a record.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "a call would add six stores to a record that has five")]
     pub(crate) fn commit_with(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
@@ -191,7 +191,8 @@ impl BufferBuilder {
     /// Tells nobody: a consumer that waits for bytes needs a signal of its own, such as the exchange's flush.
     #[inline]
     pub fn commit(&mut self) {
-        // ORDERING W1 Release, pairs with W2 in `BufferConsumer`: the bytes are visible no later than their length (B1).
+        // ORDERING W1 Release, pairs with W2 in `BufferConsumer`: the bytes are visible no later than their length
+        // (B1).
         self.header().committed.store(self.written << 1, Ordering::Release);
     }
 

@@ -5,8 +5,9 @@ use std::ptr::NonNull;
 use self::sealed::{Count, Counted};
 use super::{exclusive::BufferMut, shared::Buffer, table::Header};
 
-/// A handle to a segment that [`LocalBufferPool::recycle`](crate::pool::LocalBufferPool::recycle) takes: a [`BufferMut`],
-/// which is the only one by its type, or a [`Buffer`], which may be one of several. Nothing else can be one.
+/// A handle to a segment that [`LocalBufferPool::recycle`](crate::pool::LocalBufferPool::recycle) takes: a
+/// [`BufferMut`], which is the only one by its type, or a [`Buffer`], which may be one of several. Nothing else can be
+/// one.
 pub trait Handle: sealed::Counted {}
 
 impl Handle for Buffer {}

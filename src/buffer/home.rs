@@ -9,21 +9,22 @@
 //!
 //! # Two ways home
 //!
-//! Any thread may bring a segment home by the inbox, and wakes the owner there if it sleeps. Once many have come while the
-//! owner did not wait, it opens the lanes, where a return is a few plain stores, also on the owner's own thread. Before it
-//! sleeps, or goes, it closes them again: so whether to sleep, and whom to wake, is the inbox's business alone.
+//! Any thread may bring a segment home by the inbox, and wakes the owner there if it sleeps. Once many have come while
+//! the owner did not wait, it opens the lanes, where a return is a few plain stores, also on the owner's own thread.
+//! Before it sleeps, or goes, it closes them again: so whether to sleep, and whom to wake, is the inbox's business
+//! alone.
 //!
 //! # Who keeps the home alive
 //!
 //! A handle has a plain pointer to its home: a counted one would be a counter that all cores hit. The home is freed by
-//! the owner if everything is back when the [`Lender`](super::lend::Lender) is dropped, else by whoever brings the last segment back. `debt`
-//! settles who that is. It counts up by one for each return that the owner does not see (borrowed segments, and own ones
-//! that find the inbox closed); on closing, the owner subtracts what is still out, and sets `CLOSING`. One of these
-//! additions makes the value `CLOSING` exactly, and the thread that did it frees the home.
+//! the owner if everything is back when the [`Lender`](super::lend::Lender) is dropped, else by whoever brings the last
+//! segment back. `debt` settles who that is. It counts up by one for each return that the owner does not see (borrowed
+//! segments, and own ones that find the inbox closed); on closing, the owner subtracts what is still out, and sets
+//! `CLOSING`. One of these additions makes the value `CLOSING` exactly, and the thread that did it frees the home.
 //!
 //! # Invariants
-//! * **L1** A thread touches a home only while it has a segment of it to bring back, or a pin in `debt`, or is the owner.
-//!   Its addition to `debt`, its quiet push to the inbox, or its push to a lane, is its last touch.
+//! * **L1** A thread touches a home only while it has a segment of it to bring back, or a pin in `debt`, or is the
+//!   owner. Its addition to `debt`, its quiet push to the inbox, or its push to a lane, is its last touch.
 //! * **L2** `debt` is `CLOSING` exactly once: when the owner has closed and nothing is out and nobody has a pin.
 //!
 //! # Source
@@ -194,8 +195,8 @@ impl Home {
             // SAFETY: L1, the caller has a segment or a pin that it has not settled yet.
             let this = unsafe { home.as_ref() };
             this.touched();
-            // ORDERING L-D AcqRel, pairs with itself: Release, so that who frees has seen our last touch; Acquire, so that
-            // if it is we who free, we have seen everybody's.
+            // ORDERING L-D AcqRel, pairs with itself: Release, so that who frees has seen our last touch; Acquire, so
+            // that if it is we who free, we have seen everybody's.
             this.debt.fetch_add(amount, Ordering::AcqRel) + amount
         };
         if debt == CLOSING {
@@ -226,8 +227,8 @@ pub(super) fn release(header: NonNull<Header>) {
     {
         // SAFETY: H1, the caller's handle is still counted.
         let header = unsafe { header.as_ref() };
-        // ORDERING R0 Acquire, pairs with R1 of the others: if we are the only one left, what they did with the bytes is
-        // done.
+        // ORDERING R0 Acquire, pairs with R1 of the others: if we are the only one left, what they did with the bytes
+        // is done.
         if header.refs.load(Ordering::Acquire) != 1 {
             // ORDERING R1 Release, pairs with R0 and R2: what we did with the bytes is done before the segment is free.
             if header.refs.fetch_sub(1, Ordering::Release) != 1 {

@@ -63,11 +63,11 @@ impl Takers {
     }
 }
 
-/// Which lines of the source took the segments that are out: `NetworkBufferPool::leaks`, with the feature `leaks`. Displays
-/// as one line for each.
+/// Which lines of the source took the segments that are out: `NetworkBufferPool::leaks`, with the feature `leaks`.
+/// Displays as one line for each.
 ///
-/// Whether it is a leak is for the reader to say: what is held for a reason is in it too. Where buffers are requested by this
-/// library itself, for a record writer, say, the line is one of its own, and the name of the pool says more.
+/// Whether it is a leak is for the reader to say: what is held for a reason is in it too. Where buffers are requested
+/// by this library itself, for a record writer, say, the line is one of its own, and the name of the pool says more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeakReport {

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! # Invariants
-//! * **L3** An own segment that is free is in the stash, in a lane or in the inbox, in one of them once, and its header says
-//!   already that it is lent by its home. The stash has room for all own segments.
+//! * **L3** An own segment that is free is in the stash, in a lane or in the inbox, in one of them once, and its header
+//!   says already that it is lent by its home. The stash has room for all own segments.
 //!
 //! # Source
 //! Flink's `BufferRecycler` and `LocalBufferPool.lazyDestroy`; when to open the lanes is ours.
@@ -130,8 +130,8 @@ impl Lender {
         self.stash.grow(own as usize);
     }
 
-    /// Makes `segment` the owner's, and lends it, counted for `channel`: it comes back to the stash. Wait-free but for the
-    /// allocator, if there are more than there was to be room for.
+    /// Makes `segment` the owner's, and lends it, counted for `channel`: it comes back to the stash. Wait-free but for
+    /// the allocator, if there are more than there was to be room for.
     pub(crate) fn adopt(&mut self, segment: FreeSegment, channel: Option<u32>) -> BufferMut {
         self.own += 1;
         self.stash.grow(self.own as usize);
@@ -167,8 +167,8 @@ impl Lender {
         channel.map_or(self.terms, |channel| self.terms.for_channel(channel))
     }
 
-    /// Takes an own segment back into the stash without any read-modify-write, if `handle` is its only one, and nothing is
-    /// to be done on its way back. Else it is as if it were dropped. Wait-free, or as drop.
+    /// Takes an own segment back into the stash without any read-modify-write, if `handle` is its only one, and nothing
+    /// is to be done on its way back. Else it is as if it were dropped. Wait-free, or as drop.
     #[inline]
     pub(crate) fn take_back(&mut self, handle: impl Handle) {
         let only = handle.is_only();

@@ -169,8 +169,8 @@ impl From<BufferMut> for Buffer {
 impl Clone for Buffer {
     /// Another handle to the same bytes. Wait-free: one relaxed increment.
     ///
-    /// Aborts the process, as `Arc` does, rather than let the count overflow: with 2³¹ handles to one segment, which takes
-    /// a loop that forgets them.
+    /// Aborts the process, as `Arc` does, rather than let the count overflow: with 2³¹ handles to one segment, which
+    /// takes a loop that forgets them.
     #[inline]
     fn clone(&self) -> Self {
         self.header_ref().retain();

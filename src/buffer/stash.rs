@@ -7,13 +7,13 @@
 //!                             ▲ top        capacity
 //! ```
 //!
-//! It is what a request takes from and what an owner gives back to, so every instruction counts. Below the first segment
-//! stands a place with none in it: taking reads the place below `top`, and what it finds there is the answer, be there a
-//! segment or not. Adding compares nothing: there is room, and whoever adds answers for that.
+//! It is what a request takes from and what an owner gives back to, so every instruction counts. Below the first
+//! segment stands a place with none in it: taking reads the place below `top`, and what it finds there is the answer,
+//! be there a segment or not. Adding compares nothing: there is room, and whoever adds answers for that.
 //!
 //! # Invariants
-//! * **P1** `base` begins `capacity + 1` initialised places, the first of them `None` and those from there to `top` `Some`;
-//!   `top` is one of them, but the first, or one past the last.
+//! * **P1** `base` begins `capacity + 1` initialised places, the first of them `None` and those from there to `top`
+//!   `Some`; `top` is one of them, but the first, or one past the last.
 //! * **P2** A segment that is here is free and named by its place alone (H2).
 //!
 //! # Source
@@ -55,7 +55,8 @@ impl Stash {
     pub(super) fn grow(&mut self, capacity: usize) {
         if capacity > self.capacity {
             let mut larger = Self::with_capacity(capacity.max(2 * self.capacity));
-            // SAFETY: P1, so many are there, and as many fit, for the other is larger; the two are different allocations.
+            // SAFETY: P1, so many are there, and as many fit, for the other is larger; the two are different
+            // allocations.
             unsafe { ptr::copy_nonoverlapping(self.base.as_ptr(), larger.base.as_ptr(), self.len() + 1) };
             // SAFETY: P1, inside of the larger one.
             larger.top = unsafe { larger.base.add(self.len() + 1) };
@@ -89,8 +90,8 @@ impl Stash {
         self.top = unsafe { self.top.add(1) };
     }
 
-    /// Adds all `segments`, the last of them on top, if `foreign` says 0 of each and there is room; else adds none, and says
-    /// `false`. Wait-free.
+    /// Adds all `segments`, the last of them on top, if `foreign` says 0 of each and there is room; else adds none, and
+    /// says `false`. Wait-free.
     ///
     /// One pass without a branch for each: they are written above `top` before it is known whether they are to stay.
     #[inline]

@@ -43,9 +43,9 @@ impl Drop for FreeSegment {
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Header {
-    /// Handles that exist (H1), and 1 while there is none: lending and dropping the only handle write nothing here, so a
-    /// segment that goes from core to core takes this line along for reading only. Written by whoever clones a handle, or
-    /// drops one of several.
+    /// Handles that exist (H1), and 1 while there is none: lending and dropping the only handle write nothing here, so
+    /// a segment that goes from core to core takes this line along for reading only. Written by whoever clones a
+    /// handle, or drops one of several.
     pub(super) refs: AtomicU32,
     /// `length << 1 | finished`. Written by the builder alone, read by its consumers.
     pub(super) committed: AtomicU32,
@@ -56,8 +56,8 @@ pub(crate) struct Header {
     capacity: u32,
 }
 
-/// Who lent a segment, and on which terms. That it is an own segment of the owner who gives it back, and nothing else is
-/// to be done, is one comparison.
+/// Who lent a segment, and on which terms. That it is an own segment of the owner who gives it back, and nothing else
+/// is to be done, is one comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LentBy {
     /// One byte further on other terms than most, and so odd; odd, too, if there is none.
@@ -129,8 +129,8 @@ impl Header {
 
     /// Counts one more handle. The caller has one, so nobody frees meanwhile. Wait-free.
     ///
-    /// Aborts the process, as `Arc` does, rather than let the count overflow: with more than two thousand million handles
-    /// to one segment, most of them were forgotten, and the next drop could free it under the others.
+    /// Aborts the process, as `Arc` does, rather than let the count overflow: with more than two thousand million
+    /// handles to one segment, most of them were forgotten, and the next drop could free it under the others.
     #[inline]
     pub(super) fn retain(&self) {
         // Relaxed: others count too; how the new handle gets to another thread publishes it.
@@ -141,8 +141,9 @@ impl Header {
 
     /// Says who lends the segment. The caller has its only name, and nobody a handle.
     pub(super) fn stamp(&self, lent_by: LentBy) {
-        // Always, also where it looks the same: another home may stand where an earlier one did, and a pointer to what is
-        // freed may not be followed, though it is equal. Segments that stay with their owner are not stamped again (L3).
+        // Always, also where it looks the same: another home may stand where an earlier one did, and a pointer to what
+        // is freed may not be followed, though it is equal. Segments that stay with their owner are not stamped again
+        // (L3).
         self.lent_by.with_mut(|slot| {
             // SAFETY: H2, the caller's promise, so no handle reads the cell.
             unsafe { *slot = lent_by }
@@ -191,8 +192,8 @@ impl Header {
 #[derive(Debug)]
 pub(crate) struct SegmentTable {
     headers: Box<[Header]>,
-    /// The link of the inbox, or none, that each segment is in. Not in the headers: the owner walks a chain of them, and
-    /// here one cache line has sixteen.
+    /// The link of the inbox, or none, that each segment is in. Not in the headers: the owner walks a chain of them,
+    /// and here one cache line has sixteen.
     links: Box<[AtomicU32]>,
     arena: Arena,
     #[cfg(feature = "leaks")]

@@ -1,7 +1,7 @@
 //! On which terms a segment is lent: what is to be done with it when it comes back.
 
-/// See the [module](self). Most segments are lent as [`OWN`](Self::OWN): they go to their lender, and nothing else is to
-/// be done, so that is one comparison with zero. Everything else is a bit away from it, and off the short way home.
+/// See the [module](self). Most segments are lent as [`OWN`](Self::OWN): they go to their lender, and nothing else is
+/// to be done, so that is one comparison with zero. Everything else is a bit away from it, and off the short way home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Terms(u32);
 

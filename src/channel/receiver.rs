@@ -47,8 +47,8 @@ impl Receiver {
         }
     }
 
-    /// What [`poll`](Self::poll), or [`poll_whole`](Self::poll_whole) if not `open`, would return now; segments that turn
-    /// out to be empty are dropped on the way. Wait-free.
+    /// What [`poll`](Self::poll), or [`poll_whole`](Self::poll_whole) if not `open`, would return now; segments that
+    /// turn out to be empty are dropped on the way. Wait-free.
     pub(crate) fn peek(&mut self, open: bool) -> Option<Next> {
         let queue = self.queue.as_mut()?;
         loop {
@@ -89,8 +89,8 @@ impl Receiver {
                         return part.map(Item::Buffer);
                     }
                 } else if !consumer.is_finished() {
-                    // Nor was the beginning asked for: the line would be taken from who is filling the segment, and of a whole
-                    // one perhaps nobody reads it.
+                    // Nor was the beginning asked for: the line would be taken from who is filling the segment, and of
+                    // a whole one perhaps nobody reads it.
                     return None;
                 }
             }
@@ -110,8 +110,8 @@ impl Receiver {
     }
 
     /// The next priority event, if there is one, and the buffers of this channel that it overtakes: each is handed out
-    /// here, by reference count, and comes again from [`poll`](Self::poll). If the writer wanted them, it has them. Blocking for a moment, on the writer's
-    /// sending one; for a channel that announced one.
+    /// here, by reference count, and comes again from [`poll`](Self::poll). If the writer wanted them, it has them.
+    /// Blocking for a moment, on the writer's sending one; for a channel that announced one.
     pub(crate) fn poll_priority(&mut self) -> Option<(SharedEvent, Vec<Buffer>)> {
         let (event, before, ticket) = self.shared.rare().as_mut()?.lane.pop_front()?;
         self.shared.count_event(&event);
@@ -143,15 +143,15 @@ impl Receiver {
     /// Says that the reader found nothing; it must poll once more afterwards. If this returns false, the writer has not
     /// flushed since the last time: what is whole is enough. Wait-free.
     pub(crate) fn unqueue(&self) -> bool {
-        // ORDERING C2 AcqRel: Acquire pairs with C1 of a writer that found QUEUED on, and so did not tell us: the second
-        // look sees what it added. Release pairs with C1 of the writer that takes the token next, see there.
+        // ORDERING C2 AcqRel: Acquire pairs with C1 of a writer that found QUEUED on, and so did not tell us: the
+        // second look sees what it added. Release pairs with C1 of the writer that takes the token next, see there.
         self.shared.state.fetch_and(!(QUEUED | FLUSHED), Ordering::AcqRel) & FLUSHED != 0
     }
 
     /// As [`unqueue`](Self::unqueue), but keeps the token: takes note of the last flush only. Wait-free.
     pub(crate) fn take_note(&self) -> bool {
-        // ORDERING C2 Acquire, as in `unqueue`. Not Release: the token stays here. (Not modelled: to find the mark here, and
-        // not in `unqueue`, takes a second channel that has something, and so a third thread.)
+        // ORDERING C2 Acquire, as in `unqueue`. Not Release: the token stays here. (Not modelled: to find the mark
+        // here, and not in `unqueue`, takes a second channel that has something, and so a third thread.)
         self.shared.state.fetch_and(!FLUSHED, Ordering::Acquire) & FLUSHED != 0
     }
 
@@ -173,8 +173,8 @@ impl Receiver {
 }
 
 impl Receiver {
-    /// Empties the queue and tells the writer that nobody reads. `true` says that the channel was announced, or is about
-    /// to be, unless the caller has the token: its index will still turn up at the signal. Once. Control plane.
+    /// Empties the queue and tells the writer that nobody reads. `true` says that the channel was announced, or is
+    /// about to be, unless the caller has the token: its index will still turn up at the signal. Once. Control plane.
     pub(crate) fn release(&mut self) -> bool {
         let Some(mut queue) = self.queue.take() else { return false };
         while queue.pop().is_some() {}

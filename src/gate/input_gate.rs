@@ -61,8 +61,8 @@ pub struct InputGate {
     channels: Vec<InputChannel>,
     /// Channels whose token we have, in turn.
     ready: VecDeque<u32>,
-    /// Channels whose token we have, though they have nothing: their writers flush often, so whoever looks for more looks
-    /// there too, rather than at the inbox alone. At most [`WATCHED`], and none while the gate sleeps.
+    /// Channels whose token we have, though they have nothing: their writers flush often, so whoever looks for more
+    /// looks there too, rather than at the inbox alone. At most [`WATCHED`], and none while the gate sleeps.
     watched: Vec<u32>,
     /// Channels with a priority event, in turn, one for each.
     priority: VecDeque<u32>,
@@ -101,8 +101,8 @@ impl InputGate {
         }
     }
 
-    /// Sets how [`next`](Self::next) and [`next_timeout`](Self::next_timeout) wait. Unless told so, they spin a little and
-    /// then park the thread.
+    /// Sets how [`next`](Self::next) and [`next_timeout`](Self::next_timeout) wait. Unless told so, they spin a little
+    /// and then park the thread.
     ///
     /// # Examples
     /// ```
@@ -372,8 +372,9 @@ impl InputGate {
         Input::next_timeout(self, timeout)
     }
 
-    /// The time that was waited for producers, in all: in [`next`](Self::next) and [`next_timeout`](Self::next_timeout),
-    /// and from a [`poll_next`](Self::poll_next) that was pending to the call that found something.
+    /// The time that was waited for producers, in all: in [`next`](Self::next) and
+    /// [`next_timeout`](Self::next_timeout), and from a [`poll_next`](Self::poll_next) that was pending to the call
+    /// that found something.
     #[must_use]
     pub fn idle(&self) -> Duration {
         self.idle.total()
@@ -416,7 +417,8 @@ impl Input for InputGate {
             self.signal.say(channel as u32, Said::Resume);
         }
         if before == Consumption::Held {
-            // Its token is ours, so it will not announce itself: whatever came meanwhile is found when its turn comes (M4).
+            // Its token is ours, so it will not announce itself: whatever came meanwhile is found when its turn comes
+            // (M4).
             self.ready.push_back(channel as u32);
         }
     }

@@ -1,19 +1,19 @@
 //! Copying bytes at one speed, wherever they lie and whenever they were written.
 //!
-//! **Just written.** A load that reaches over the bytes of a store that is still under way waits until that and all stores
-//! before it are in the cache. `memcpy` loads 16 to 64 bytes at once, and what begins a record (a number, a key, a
-//! timestamp) is often written just before the record is; so each record would wait for what was written of the one
+//! **Just written.** A load that reaches over the bytes of a store that is still under way waits until that and all
+//! stores before it are in the cache. `memcpy` loads 16 to 64 bytes at once, and what begins a record (a number, a key,
+//! a timestamp) is often written just before the record is; so each record would wait for what was written of the one
 //! before. Eight bytes loaded by themselves come straight from the store: with 64 bytes in each record, 10 ns for one
 //! in place of 16.
 //!
 //! **Short.** The call of a `memcpy` that learns the length at run time takes as long as all else that a record of 8
 //! bytes needs. Most lengths up to 72 bytes are copied by a few loads and stores that overlap, without one.
 //!
-//! **Long.** For long copies the system's `memcpy` uses the processor's own (`rep movsb`), and on some processors that is
-//! 13 times as slow where the target begins a few bytes behind the source, counted within their pages: each load is then
-//! taken to depend on the store before it. Segments begin with a page, and what is copied to and from them begins a few
-//! bytes off one, by chance or by the four bytes of a length; so it is no rare case. Copies that are short enough `memcpy`
-//! makes by plain loads and stores.
+//! **Long.** For long copies the system's `memcpy` uses the processor's own (`rep movsb`), and on some processors that
+//! is 13 times as slow where the target begins a few bytes behind the source, counted within their pages: each load is
+//! then taken to depend on the store before it. Segments begin with a page, and what is copied to and from them begins
+//! a few bytes off one, by chance or by the four bytes of a length; so it is no rare case. Copies that are short enough
+//! `memcpy` makes by plain loads and stores.
 //!
 //! # Source
 //! glibc's bugs 30994 and 30995, *REP MOVSB performance suffers from page aliasing on Zen 4*.

@@ -1,7 +1,7 @@
 //! A hint that bytes will be read soon.
 
-/// Asks for the cache line at `address`, whatever there is. Wait-free; changes nothing but what is in the cache, and does
-/// nothing where there is no such hint.
+/// Asks for the cache line at `address`, whatever there is. Wait-free; changes nothing but what is in the cache, and
+/// does nothing where there is no such hint.
 #[inline]
 pub(crate) fn prefetch(address: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]

@@ -1,9 +1,9 @@
 //! Stores that pass by the cache, for bytes that another core reads next.
 //!
-//! An ordinary store to a line of which another core has a copy waits until that copy is given up, and one such store waits
-//! for the other: 40 to 160 ns a line, measured between two cores of a virtual Zen 4, and no prefetching helps, for the line
-//! *is* in the cache, only not alone. A line that is stored whole and past the cache needs nothing of it, and the next is
-//! under way meanwhile: 11 ns.
+//! An ordinary store to a line of which another core has a copy waits until that copy is given up, and one such store
+//! waits for the other: 40 to 160 ns a line, measured between two cores of a virtual Zen 4, and no prefetching helps,
+//! for the line *is* in the cache, only not alone. A line that is stored whole and past the cache needs nothing of it,
+//! and the next is under way meanwhile: 11 ns.
 
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;

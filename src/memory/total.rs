@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 /// Bytes of memory this process may use: the machine's, or less if a control group (a container) says so. `None` where
-/// the system does not tell. Reads a few small files; does not change while the process runs, unless somebody changes the
-/// group's limit.
+/// the system does not tell. Reads a few small files; does not change while the process runs, unless somebody changes
+/// the group's limit.
 ///
 /// # Examples
 /// ```
@@ -32,8 +32,8 @@ fn physical_memory() -> Option<u64> {
     None
 }
 
-/// The files that say how much memory the groups in `/proc/self/cgroup` leave, from the innermost outwards: each group has
-/// a limit of its own, and all of them hold.
+/// The files that say how much memory the groups in `/proc/self/cgroup` leave, from the innermost outwards: each group
+/// has a limit of its own, and all of them hold.
 fn limit_files(groups: &str) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for line in groups.lines() {

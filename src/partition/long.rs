@@ -1,10 +1,10 @@
 //! Which way long pieces of records go to a segment: into the cache, or past it.
 //!
-//! A reader that has read a segment has its lines; on some machines, and on the same machine at some times, a writer waits
-//! 30 ns for each to be given up, one after the other, and the reader as long to get it back (see `memory/stream.rs`).
-//! Past the cache it is 4 ns a line, whoever has it. But where the reader has left the lines alone, as one does that
-//! passes a record on, or looks at its head, they are the writer's own, and into the cache is twice as fast. Only a clock
-//! tells the one from the other: 2 ns a line, or 30.
+//! A reader that has read a segment has its lines; on some machines, and on the same machine at some times, a writer
+//! waits 30 ns for each to be given up, one after the other, and the reader as long to get it back (see
+//! `memory/stream.rs`). Past the cache it is 4 ns a line, whoever has it. But where the reader has left the lines
+//! alone, as one does that passes a record on, or looks at its head, they are the writer's own, and into the cache is
+//! twice as fast. Only a clock tells the one from the other: 2 ns a line, or 30.
 
 use std::time::{Duration, Instant};
 

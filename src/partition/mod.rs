@@ -7,11 +7,11 @@
 //! ```
 //!
 //! A record is serialized once, straight into the segment of its subpartition; a broadcast record once for all. The
-//! reader is told when a segment is full and on a flush, not for each record. A [`StreamWriter`] on top writes records with
-//! timestamps, and watermarks between them.
+//! reader is told when a segment is full and on a flush, not for each record. A [`StreamWriter`] on top writes records
+//! with timestamps, and watermarks between them.
 //!
-//! Back pressure is the pool's: when readers are behind, all segments of the pool are on their side, and the writer waits
-//! in its next request: by blocking its thread, or, in an async task, by leaving its waker.
+//! Back pressure is the pool's: when readers are behind, all segments of the pool are on their side, and the writer
+//! waits in its next request: by blocking its thread, or, in an async task, by leaving its waker.
 //!
 //! # Source
 //! Flink's `RecordWriter`, `BufferWritingResultPartition`, `PipelinedSubpartition`, `ChannelSelector`.

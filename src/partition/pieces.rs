@@ -44,9 +44,9 @@ pub(super) fn never_pending<T>(outcome: Poll<Result<T, WriteError>>) -> Result<T
 }
 
 impl ResultPartition {
-    /// Writes `record`, which has `len` bytes, to subpartition `to`, or to all. Pending says that nothing of it was written.
-    /// Ready says that all of it was accepted: with [`Wait::Try`] and [`Wait::Poll`] a part may be held back until
-    /// [`write_rest`](Self::write_rest) finds a segment for it.
+    /// Writes `record`, which has `len` bytes, to subpartition `to`, or to all. Pending says that nothing of it was
+    /// written. Ready says that all of it was accepted: with [`Wait::Try`] and [`Wait::Poll`] a part may be held back
+    /// until [`write_rest`](Self::write_rest) finds a segment for it.
     pub(super) fn emit_with<R: SerializeRecord + ?Sized>(
         &mut self,
         record: &R,
@@ -76,8 +76,8 @@ impl ResultPartition {
     /// Writes length and record into the open segment, if there is one, and they fit with at least a byte to spare; a
     /// segment that is exactly full is finished, so it goes the long way.
     ///
-    /// A record that fills lines by itself, and goes past the cache, is copied there from where it lies in one piece; where it
-    /// lies in none, it is serialized aside first, unless it is so long that it is better not copied twice.
+    /// A record that fills lines by itself, and goes past the cache, is copied there from where it lies in one piece;
+    /// where it lies in none, it is serialized aside first, unless it is so long that it is better not copied twice.
     #[inline]
     fn write_whole<R: SerializeRecord + ?Sized>(&mut self, record: &R, len: usize, to: Option<usize>) -> bool {
         let open = match to {

@@ -24,9 +24,9 @@ use crate::{
 /// End it with [`close`](Self::close), or with [`fail`](Self::fail): a writer that is just dropped counts as failed.
 ///
 /// When the readers are behind, writing waits for a segment: [`emit`](Self::emit) blocks the thread,
-/// [`emit_async`](Self::emit_async) leaves a waker, [`try_emit`](Self::try_emit) says so. A reader that stalls so stops the
-/// writer for its other readers too, once it has all segments of the pool. A record that fits the segment at hand is
-/// written there without waiting for anybody: wait-free, one copy.
+/// [`emit_async`](Self::emit_async) leaves a waker, [`try_emit`](Self::try_emit) says so. A reader that stalls so stops
+/// the writer for its other readers too, once it has all segments of the pool. A record that fits the segment at hand
+/// is written there without waiting for anybody: wait-free, one copy.
 ///
 /// # Examples
 /// ```
@@ -207,8 +207,8 @@ impl<S> RecordWriter<S> {
     /// Writes one record to where the selector says; the future waits for a segment if need be, without blocking the
     /// thread. For any executor: it needs a [`Waker`](std::task::Waker) and nothing else. Allocates nothing.
     ///
-    /// Its output is as of [`emit`](Self::emit). A record that spans segments is accepted as soon as it has the first: what
-    /// has found no segment yet is copied, goes first when the next record is written, and is waited for by
+    /// Its output is as of [`emit`](Self::emit). A record that spans segments is accepted as soon as it has the first:
+    /// what has found no segment yet is copied, goes first when the next record is written, and is waited for by
     /// [`poll_ready`](Self::poll_ready) and [`poll_close`](Self::poll_close).
     ///
     /// # Examples
@@ -251,9 +251,9 @@ impl<S> RecordWriter<S> {
         Poll::Ready(outcome)
     }
 
-    /// Ready once everything that was accepted is in segments, so that what follows blocks no thread: a record that spans
-    /// and was accepted by [`emit_async`](Self::emit_async) or [`try_emit`](Self::try_emit) may lack some. Leaves the waker
-    /// until then. Lock-free, and may take the lock of the pool's waiting list.
+    /// Ready once everything that was accepted is in segments, so that what follows blocks no thread: a record that
+    /// spans and was accepted by [`emit_async`](Self::emit_async) or [`try_emit`](Self::try_emit) may lack some. Leaves
+    /// the waker until then. Lock-free, and may take the lock of the pool's waiting list.
     ///
     /// # Errors
     /// [`WriteError`]: what was left of the record is dropped.
@@ -261,8 +261,8 @@ impl<S> RecordWriter<S> {
         self.partition.write_rest(&mut Wait::Poll(context))
     }
 
-    /// As [`close`](Self::close), without blocking: ready once everything is in segments and the readers have been told of
-    /// the end. Drop the writer then.
+    /// As [`close`](Self::close), without blocking: ready once everything is in segments and the readers have been told
+    /// of the end. Drop the writer then.
     ///
     /// # Errors
     /// As [`poll_ready`](Self::poll_ready); the partition is ended all the same.
@@ -295,9 +295,9 @@ impl<S> RecordWriter<S> {
         self.partition.broadcast_event(event)
     }
 
-    /// Sends `event` to all readers, ahead of everything they have not read: each gets it next. What it overtakes, a gate
-    /// hands out with it, by reference count, and delivers afterwards. Takes a lock of each channel, which its reader takes
-    /// for such an event only; O(subpartitions). Finishes the open segments.
+    /// Sends `event` to all readers, ahead of everything they have not read: each gets it next. What it overtakes, a
+    /// gate hands out with it, by reference count, and delivers afterwards. Takes a lock of each channel, which its
+    /// reader takes for such an event only; O(subpartitions). Finishes the open segments.
     ///
     /// # Errors
     /// As [`broadcast_event`](Self::broadcast_event).
@@ -340,9 +340,10 @@ impl<S> RecordWriter<S> {
         }
     }
 
-    /// Turns the barrier of `checkpoint` into an unaligned one where it has not been read yet, if it was the last sent that
-    /// [may](crate::CheckpointBarrier::is_timeoutable) become so: it is sent again and overtakes what was before it. `false`
-    /// if it was not, or was turned already. Progress as [`broadcast_priority_event`](Self::broadcast_priority_event).
+    /// Turns the barrier of `checkpoint` into an unaligned one where it has not been read yet, if it was the last sent
+    /// that [may](crate::CheckpointBarrier::is_timeoutable) become so: it is sent again and overtakes what was before
+    /// it. `false` if it was not, or was turned already. Progress as
+    /// [`broadcast_priority_event`](Self::broadcast_priority_event).
     ///
     /// The time is the caller's to keep. Readers know the first barrier of a checkpoint from the second by its number.
     ///
@@ -355,9 +356,9 @@ impl<S> RecordWriter<S> {
         self.partition.alignment_timed_out(checkpoint, iter::empty())
     }
 
-    /// As [`alignment_timed_out`](Self::alignment_timed_out), but what the barrier overtakes is handed to the writer, as by
-    /// [`broadcast_priority_event_and_capture`](Self::broadcast_priority_event_and_capture). `None` if there is no such
-    /// barrier. A reader that is gone has nothing in flight.
+    /// As [`alignment_timed_out`](Self::alignment_timed_out), but what the barrier overtakes is handed to the writer,
+    /// as by [`broadcast_priority_event_and_capture`](Self::broadcast_priority_event_and_capture). `None` if there is
+    /// no such barrier. A reader that is gone has nothing in flight.
     pub fn alignment_timed_out_and_capture(&mut self, checkpoint: i64) -> Option<Overtaken> {
         let (overtaken, tickets) = Overtaken::new(self.partition.subpartitions());
         match self.partition.alignment_timed_out(checkpoint, tickets) {
@@ -388,8 +389,8 @@ impl<S> RecordWriter<S> {
 
     /// Writes one record to every subpartition by itself, whatever the selector says: for small ones among records to
     /// single subpartitions, such as watermarks. Serialized for each, but unlike [`broadcast`](Self::broadcast) it goes
-    /// into the segments that are open, and ends none before it is full. If a segment for all is open, or the pool has not
-    /// enough for each to have its own, it is broadcast. Counts once, or once for each. Blocking, on the pool.
+    /// into the segments that are open, and ends none before it is full. If a segment for all is open, or the pool has
+    /// not enough for each to have its own, it is broadcast. Counts once, or once for each. Blocking, on the pool.
     ///
     /// # Errors
     /// As [`emit`](Self::emit). After [`WriteError::Released`] the other readers have got it.
@@ -415,8 +416,8 @@ impl<S> RecordWriter<S> {
         self.partition.flush();
     }
 
-    /// Flushes, and gives up the segments at hand, however little is in them: once the readers have taken them, the writer
-    /// holds none until its next record. For one that will be idle. Lock-free; O(subpartitions).
+    /// Flushes, and gives up the segments at hand, however little is in them: once the readers have taken them, the
+    /// writer holds none until its next record. For one that will be idle. Lock-free; O(subpartitions).
     pub fn flush_and_release(&mut self) {
         self.partition.flush_and_release();
     }
@@ -430,7 +431,8 @@ impl<S> RecordWriter<S> {
     }
 
     /// Flushes, and ends every subpartition: the readers get everything, and then the end. Does not wait for them; only
-    /// for segments, blocking, if a record that was accepted still lacks some ([`poll_close`](Self::poll_close) does not).
+    /// for segments, blocking, if a record that was accepted still lacks some ([`poll_close`](Self::poll_close) does
+    /// not).
     ///
     /// A reader that is gone goes unnoticed: what it left unread is dropped.
     pub fn close(mut self) {

@@ -195,8 +195,8 @@ impl<S> StreamWriter<S> {
         &self.writer
     }
 
-    /// The writer it is made of, for what there is no call here: events, for one. What is written as a record should be a
-    /// stream element: readers take it for one.
+    /// The writer it is made of, for what there is no call here: events, for one. What is written as a record should be
+    /// a stream element: readers take it for one.
     #[must_use]
     pub fn record_writer_mut(&mut self) -> &mut RecordWriter<ByValue<S>> {
         &mut self.writer

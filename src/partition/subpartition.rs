@@ -18,8 +18,8 @@ pub(super) struct ResultSubpartition {
     sender: Sender,
 }
 
-/// When records are put together aside before they go to the segment: not before [`ENOUGH`] of them came without a flush, so
-/// that who writes little, or flushes often, has neither the memory for it nor the extra copy.
+/// When records are put together aside before they go to the segment: not before [`ENOUGH`] of them came without a
+/// flush, so that who writes little, or flushes often, has neither the memory for it nor the extra copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Staging {
@@ -70,8 +70,8 @@ impl ResultSubpartition {
         self.open.open(builder, self.staging() == Staging::Now);
     }
 
-    /// Puts records together aside from now on, if there were enough without a flush. Asked before each record that does not
-    /// go that way yet.
+    /// Puts records together aside from now on, if there were enough without a flush. Asked before each record that
+    /// does not go that way yet.
     #[inline]
     pub(super) fn stage_if_enough(&mut self) {
         if self.staging() == Staging::NotYet && self.open.committed_unshown() >= ENOUGH {

@@ -7,8 +7,8 @@ use crate::{pool::RequestError, record::MAX_RECORD_BYTES};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The reader of this subpartition went away. Stop, or go on with the other subpartitions. A record that went to all
-    /// has reached the others whole.
+    /// The reader of this subpartition went away. Stop, or go on with the other subpartitions. A record that went to
+    /// all has reached the others whole.
     #[error("the reader of subpartition {subpartition} went away")]
     Released {
         /// Which one.
@@ -56,7 +56,8 @@ pub enum WriteError {
 #[non_exhaustive]
 pub enum TryEmitError {
     /// It needs a segment, and there is none now. Nothing of it was written. Offer it again with
-    /// [`try_emit_again`](super::RecordWriter::try_emit_again), to the subpartition that was chosen for it, or forget it.
+    /// [`try_emit_again`](super::RecordWriter::try_emit_again), to the subpartition that was chosen for it, or forget
+    /// it.
     #[error("no segment is free for the record")]
     Full(Refused),
     /// It can not be written.

@@ -13,11 +13,12 @@ use super::{error::RequestError, local::LocalBufferPool, quota::Retracted};
 use crate::{buffer::BufferMut, lockfree::wait::deadline_after};
 
 impl LocalBufferPool {
-    /// Takes `count` free segments and adds them to `into`, or says at once that they are not to be had; then nothing is
-    /// taken. Waits for no segment. Allocates nothing if `into` has room, and this pool has made a batch as large before.
+    /// Takes `count` free segments and adds them to `into`, or says at once that they are not to be had; then nothing
+    /// is taken. Waits for no segment. Allocates nothing if `into` has room, and this pool has made a batch as large
+    /// before.
     ///
-    /// Wait-free while the pool has them at hand, else lock-free, as [`try_request`](Self::try_request). One step for each
-    /// segment.
+    /// Wait-free while the pool has them at hand, else lock-free, as [`try_request`](Self::try_request). One step for
+    /// each segment.
     ///
     /// # Errors
     /// * [`RequestError::Exhausted`]: not as many are free at this moment. Ask for fewer, or wait.

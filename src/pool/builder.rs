@@ -42,8 +42,8 @@ impl LocalBufferPoolBuilder {
     /// Segments that nobody else can take (M3). 0 unless told otherwise.
     ///
     /// Once used, a segment of this part stays with the pool, lent or free, until the pool is dropped or
-    /// [resized](LocalBufferPool::resize). Those that others have borrowed by the time the pool is made come to it before
-    /// anybody else, as they are returned.
+    /// [resized](LocalBufferPool::resize). Those that others have borrowed by the time the pool is made come to it
+    /// before anybody else, as they are returned.
     ///
     /// What a task needs to get on at all must be in it: anything above may be refused for as long as others want it.
     ///
@@ -57,8 +57,8 @@ impl LocalBufferPoolBuilder {
     /// Segments that may be lent out at once, those above `required` as long as there is a surplus. Unlimited unless
     /// told otherwise.
     ///
-    /// Set it where segments may lie for long: a writer whose reader stands still fills all that it may borrow, and none
-    /// of it comes back before the reader goes on.
+    /// Set it where segments may lie for long: a writer whose reader stands still fills all that it may borrow, and
+    /// none of it comes back before the reader goes on.
     pub fn maximum(mut self, segments: u32) -> Self {
         self.settings.maximum = segments;
         self
@@ -104,13 +104,13 @@ impl LocalBufferPoolBuilder {
         self
     }
 
-    /// Makes the pool. Blocking, on creating, resizing and dropping of other pools only. What it costs does not depend on
-    /// how many segments or pools there are, but for the look-up in a tree.
+    /// Makes the pool. Blocking, on creating, resizing and dropping of other pools only. What it costs does not depend
+    /// on how many segments or pools there are, but for the look-up in a tree.
     ///
     /// # Errors
     /// * [`PoolError::Insufficient`]: more is required than is not promised yet; the error says to whom, and what fits.
-    /// * [`PoolError::MaximumBelowRequired`], [`PoolError::Nothing`], [`PoolError::Channels`]: the settings contradict each
-    ///   other: correct them.
+    /// * [`PoolError::MaximumBelowRequired`], [`PoolError::Nothing`], [`PoolError::Channels`]: the settings contradict
+    ///   each other: correct them.
     /// * [`PoolError::Failed`]: the network pool has failed. Make another one.
     ///
     /// # Examples

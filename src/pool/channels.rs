@@ -1,8 +1,8 @@
 //! Requests for one of several channels, each of which may have so many segments at most.
 //!
 //! One channel whose reader is slow would otherwise take all the segments of its writer's pool, and so stop the others.
-//! A segment is counted for its channel when it is lent (by the owner, in plain memory) and when its last handle is dropped
-//! (by whoever that is, one addition); the difference is what is out.
+//! A segment is counted for its channel when it is lent (by the owner, in plain memory) and when its last handle is
+//! dropped (by whoever that is, one addition); the difference is what is out.
 
 use std::{
     task::{Context, Poll},
@@ -63,8 +63,8 @@ impl Channels {
 }
 
 impl LocalBufferPool {
-    /// Takes one free segment for `channel`, as [`try_request`](Self::try_request). It counts for the channel until its last
-    /// handle is dropped. The owner's [`recycle`](Self::recycle) is no cheaper than dropping it.
+    /// Takes one free segment for `channel`, as [`try_request`](Self::try_request). It counts for the channel until its
+    /// last handle is dropped. The owner's [`recycle`](Self::recycle) is no cheaper than dropping it.
     ///
     /// # Errors
     /// * [`RequestError::ChannelFull`]: the channel has as many as
@@ -89,8 +89,9 @@ impl LocalBufferPool {
     /// ```
     ///
     /// # Source
-    /// Flink's `LocalBufferPool.requestMemorySegment(targetChannel)` and `maxBuffersPerChannel`. There a full channel is
-    /// still served, and the pool is unavailable; here that takes [`try_request_overdraft_for`](Self::try_request_overdraft_for).
+    /// Flink's `LocalBufferPool.requestMemorySegment(targetChannel)` and `maxBuffersPerChannel`. There a full channel
+    /// is still served, and the pool is unavailable; here that takes
+    /// [`try_request_overdraft_for`](Self::try_request_overdraft_for).
     #[cfg_attr(feature = "leaks", track_caller)]
     pub fn try_request_for(&mut self, channel: u32) -> Result<BufferMut, RequestError> {
         let found = self.attempt_for(channel, false);

@@ -32,9 +32,9 @@ impl PoolControl {
         Self { state }
     }
 
-    /// Ends every request of the pool that waits, and every later one that needs more than what the pool has at hand, with
-    /// [`RequestError::Failed`](super::RequestError::Failed). The first cause counts. Buffers that are out stay valid, and
-    /// go home when they are dropped.
+    /// Ends every request of the pool that waits, and every later one that needs more than what the pool has at hand,
+    /// with [`RequestError::Failed`](super::RequestError::Failed). The first cause counts. Buffers that are out stay
+    /// valid, and go home when they are dropped.
     ///
     /// Takes a lock that is held for setting or copying the cause; wakes the owner.
     pub fn fail(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
@@ -47,8 +47,8 @@ impl PoolControl {
         self.state.failures.cause()
     }
 
-    /// What the pool was promised, and what it has: a snapshot, of numbers that are read one after the other while requests
-    /// go on. Wait-free, and allocates its names.
+    /// What the pool was promised, and what it has: a snapshot, of numbers that are read one after the other while
+    /// requests go on. Wait-free, and allocates its names.
     #[must_use]
     pub fn usage(&self) -> Holder {
         self.state.holder()

@@ -140,8 +140,8 @@ impl Core {
     }
 }
 
-/// The depot as the place where the borrowed and late segments of one local pool go; keeps the core alive for as long as
-/// one is out.
+/// The depot as the place where the borrowed and late segments of one local pool go; keeps the core alive for as long
+/// as one is out.
 #[derive(Debug)]
 pub(crate) struct ToDepot {
     pub(crate) core: Arc<Core>,

@@ -3,9 +3,9 @@
 //! crossbeam's `ArrayQueue` is lock-free only in the loose sense: a popper can wait for a pusher that was suspended
 //! between claiming and stamping a slot. So no hot path goes here; local pools come for a segment once, and keep it.
 //!
-//! loom does not see the atomics inside crossbeam, so under its cfg a stand-in takes its place that gives no more than the
-//! contract: a pop finds what was put before it (in the sense of happens-before), and sees what was done before that was
-//! put.
+//! loom does not see the atomics inside crossbeam, so under its cfg a stand-in takes its place that gives no more than
+//! the contract: a pop finds what was put before it (in the sense of happens-before), and sees what was done before
+//! that was put.
 
 use crate::buffer::table::{FreeSegment, SegmentTable};
 

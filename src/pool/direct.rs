@@ -82,9 +82,9 @@ impl Drop for Waiting<'_> {
 impl NetworkBufferPool {
     /// Takes one segment of the surplus, or says at once that there is none. From any thread.
     ///
-    /// For those who need a segment now and then. Each request and each return goes to the common depot, and is lock-free
-    /// in crossbeam's loose sense; a task that requests all the time should have a
-    /// [local pool](Self::local_pool), which costs a small part of that and is guaranteed something.
+    /// For those who need a segment now and then. Each request and each return goes to the common depot, and is
+    /// lock-free in crossbeam's loose sense; a task that requests all the time should have a [local
+    /// pool](Self::local_pool), which costs a small part of that and is guaranteed something.
     ///
     /// # Errors
     /// * [`RequestError::Exhausted`]: there is no surplus at this moment. Wait, or make a local pool with a guarantee.
@@ -110,8 +110,8 @@ impl NetworkBufferPool {
         found
     }
 
-    /// Takes one segment of the surplus, waiting at most `timeout` for it. Blocking, on the return of a segment. Pools that
-    /// have their fair share do not borrow meanwhile.
+    /// Takes one segment of the surplus, waiting at most `timeout` for it. Blocking, on the return of a segment. Pools
+    /// that have their fair share do not borrow meanwhile.
     ///
     /// # Errors
     /// As [`try_request`](Self::try_request), and [`RequestError::TimedOut`]: wait longer, or see in
@@ -147,12 +147,12 @@ impl NetworkBufferPool {
         Ok(())
     }
 
-    /// As [`try_request_many`](Self::try_request_many), waiting at most `timeout` until they are there together. Blocking;
-    /// nothing is held while it waits.
+    /// As [`try_request_many`](Self::try_request_many), waiting at most `timeout` until they are there together.
+    /// Blocking; nothing is held while it waits.
     ///
     /// # Errors
-    /// As above, and [`RequestError::TimedOut`]: they were not free together in time, and nothing is taken. Ask for fewer,
-    /// or for [exclusive](Self::request_exclusive) ones, which others can not take away.
+    /// As above, and [`RequestError::TimedOut`]: they were not free together in time, and nothing is taken. Ask for
+    /// fewer, or for [exclusive](Self::request_exclusive) ones, which others can not take away.
     ///
     /// # Source
     /// Flink's `NetworkBufferPool.requestUnpooledMemorySegments`, which holds what it got while it waits for the rest.
@@ -169,11 +169,13 @@ impl NetworkBufferPool {
         Ok(())
     }
 
-    /// Takes `count` segments that are guaranteed: set aside at once as the required part of a local pool is, and waited for,
-    /// at most `timeout`, if others have borrowed them. Each is surplus again when it is dropped. All of them or none.
+    /// Takes `count` segments that are guaranteed: set aside at once as the required part of a local pool is, and
+    /// waited for, at most `timeout`, if others have borrowed them. Each is surplus again when it is dropped. All of
+    /// them or none.
     ///
-    /// For what must be there and stay: the buffers that a connection receives into. Blocking, on the control plane, and on
-    /// those who have borrowed. Two such calls never wait for each other, for what each gets is its own from the beginning.
+    /// For what must be there and stay: the buffers that a connection receives into. Blocking, on the control plane,
+    /// and on those who have borrowed. Two such calls never wait for each other, for what each gets is its own from the
+    /// beginning.
     ///
     /// `name` is for the error.
     ///

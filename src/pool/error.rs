@@ -71,7 +71,8 @@ pub enum PoolError {
         /// The pool that was to be made or resized.
         name: String,
     },
-    /// No segment could be requested for any channel. Set the number of `channels`, and a maximum of at least 1 for each.
+    /// No segment could be requested for any channel. Set the number of `channels`, and a maximum of at least 1 for
+    /// each.
     #[error(
         "pool {name:?} has {channels} channels of at most {maximum} segments each; set both of `channels` and \
          `maximum_per_channel` to 1 or more, and no more than {limit} channels"
@@ -128,8 +129,8 @@ pub enum RequestError {
     /// [`poll_request`](super::LocalBufferPool::poll_request).
     #[error("every segment that the pool may use is lent out")]
     Exhausted,
-    /// The channel has as many segments as a channel may have. It may change at any moment, as above; other channels may
-    /// be served.
+    /// The channel has as many segments as a channel may have. It may change at any moment, as above; other channels
+    /// may be served.
     #[error("the channel has as many segments as a channel may have")]
     ChannelFull,
     /// None came back within the time given. Wait longer, or see who holds them with
@@ -140,7 +141,8 @@ pub enum RequestError {
     #[error("more segments at once than the pool may ever have; ask for fewer, or raise its `maximum`")]
     TooMany,
     /// The pool has failed, and says why: [`LocalBufferPool::failure`](super::LocalBufferPool::failure),
-    /// [`NetworkBufferPool::failure`](super::NetworkBufferPool::failure). Stop requesting; buffers that are out stay valid.
+    /// [`NetworkBufferPool::failure`](super::NetworkBufferPool::failure). Stop requesting; buffers that are out stay
+    /// valid.
     #[error("the pool has failed; ask it for the `failure`")]
     Failed,
 }

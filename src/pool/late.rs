@@ -1,12 +1,13 @@
 //! What comes back to a home that its pool has given up.
 //!
-//! A pool that shrinks while more is lent than it is guaranteed makes another home for what it lends from then on. Of what
-//! is still to come back to the old one, the first become surplus, as many as the pool is over; the rest is still the pool's
-//! own: it goes to the depot, but not into the surplus, and the pool takes others for it. So the pool has its guarantee all
-//! the time, in its hands or in the depot.
+//! A pool that shrinks while more is lent than it is guaranteed makes another home for what it lends from then on. Of
+//! what is still to come back to the old one, the first become surplus, as many as the pool is over; the rest is still
+//! the pool's own: it goes to the depot, but not into the surplus, and the pool takes others for it. So the pool has
+//! its guarantee all the time, in its hands or in the depot.
 //!
-//! One number says which is which: `over`, how many of the next to come back are surplus. Whoever brings one back subtracts
-//! one. It begins far above what counting reaches, which is right for a pool that is dropped: all become surplus.
+//! One number says which is which: `over`, how many of the next to come back are surplus. Whoever brings one back
+//! subtracts one. It begins far above what counting reaches, which is right for a pool that is dropped: all become
+//! surplus.
 
 use crate::sync::{Arc, AtomicI64, Ordering};
 
@@ -40,8 +41,8 @@ pub(crate) struct Left {
 }
 
 impl Left {
-    /// Of the next `out` to come back, the last `own` are the pool's. The second value says how many of those have come back
-    /// already and are counted as surplus.
+    /// Of the next `out` to come back, the last `own` are the pool's. The second value says how many of those have come
+    /// back already and are counted as surplus.
     pub(crate) fn new(late: Arc<Late>, out: u32, own: u32) -> (Self, u32) {
         let over = i64::from(out - own);
         // Relaxed: who brings one back lowers it meanwhile; either order is settled, by what it was before.
@@ -59,8 +60,8 @@ impl Left {
         (i64::from(self.own) + over.min(0)).max(0) as u32
     }
 
-    /// Lets up to `segments` of the pool's own be surplus when they come back; how many that are. Those that are back by now
-    /// are not among them. Lock-free, against returns alone.
+    /// Lets up to `segments` of the pool's own be surplus when they come back; how many that are. Those that are back
+    /// by now are not among them. Lock-free, against returns alone.
     pub(crate) fn give_up(&mut self, segments: u32) -> u32 {
         let mut over = self.late.over.load(Ordering::Acquire); // E2, as above, also below
         loop {

@@ -88,8 +88,8 @@ pub(super) enum Fetched {
 impl LocalBufferPool {
     /// Takes one free segment, or says at once that there is none. Waits for no segment, allocates nothing.
     ///
-    /// Wait-free from the stash and from what came back, else lock-free; see the [module](super). O(1), and one step more
-    /// for each segment that came back since the last look.
+    /// Wait-free from the stash and from what came back, else lock-free; see the [module](super). O(1), and one step
+    /// more for each segment that came back since the last look.
     ///
     /// # Errors
     /// [`RequestError::Exhausted`]: every segment this pool may use is lent out, or on its way back. One may come back
@@ -201,7 +201,8 @@ impl LocalBufferPool {
                     self.through += 1;
                     return Ok(Fetched::Borrowed(segment));
                 }
-                // A pool made after we got the credit has set its part aside and taken the segment: that goes first (M3).
+                // A pool made after we got the credit has set its part aside and taken the segment: that goes first
+                // (M3).
                 self.core.quota.give_back(1);
                 retracted = true;
             }
@@ -330,9 +331,9 @@ impl LocalBufferPool {
         self.maximum
     }
 
-    /// What it is held to while a pool waits that has less than its own fair share: `required`, and a part of what nobody
-    /// is guaranteed in proportion to `maximum - required`. Changes as pools come, go and are resized. Blocking, on the
-    /// control plane, and takes a step for each local pool if one of them has changed.
+    /// What it is held to while a pool waits that has less than its own fair share: `required`, and a part of what
+    /// nobody is guaranteed in proportion to `maximum - required`. Changes as pools come, go and are resized. Blocking,
+    /// on the control plane, and takes a step for each local pool if one of them has changed.
     ///
     /// # Source
     /// Flink's `LocalBufferPool.getNumBuffers`, there the size of the pool.
@@ -342,8 +343,8 @@ impl LocalBufferPool {
         self.state.share()
     }
 
-    /// Why it has failed, if it has: by [`PoolControl::fail`], or with the whole network pool. Takes a lock that is held
-    /// for the copying of it.
+    /// Why it has failed, if it has: by [`PoolControl::fail`], or with the whole network pool. Takes a lock that is
+    /// held for the copying of it.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         if self.state.failures.any() { self.state.failures.cause() } else { None }

@@ -13,12 +13,12 @@
 //! can take (M3), and may borrow from the common surplus up to its *maximum*. Borrowing and giving back are a bounded
 //! number of additions to one counter (`quota`); no step is repeated until it succeeds.
 //!
-//! Its *fair share* is its required part and a proportion of the surplus. A pool may borrow beyond it, but not while another
-//! waits that has less than its own. A pool can be [resized](LocalBufferPool::resize) while in use, [let fail](PoolControl),
-//! asked for [several segments at once](LocalBufferPool::try_request_many), [for a channel](LocalBufferPool::try_request_for)
-//! of which each has a maximum, and [beyond its maximum](LocalBufferPool::try_request_overdraft) by an overdraft. Without a
-//! local pool segments come from the [network pool](NetworkBufferPool::try_request), or are
-//! [exclusive](NetworkBufferPool::request_exclusive).
+//! Its *fair share* is its required part and a proportion of the surplus. A pool may borrow beyond it, but not while
+//! another waits that has less than its own. A pool can be [resized](LocalBufferPool::resize) while in use, [let
+//! fail](PoolControl), asked for [several segments at once](LocalBufferPool::try_request_many), [for a
+//! channel](LocalBufferPool::try_request_for) of which each has a maximum, and [beyond its
+//! maximum](LocalBufferPool::try_request_overdraft) by an overdraft. Without a local pool segments come from the
+//! [network pool](NetworkBufferPool::try_request), or are [exclusive](NetworkBufferPool::request_exclusive).
 //!
 //! A request takes, in this order: the segment returned last (still warm in cache) from the stash; what other threads
 //! returned; a segment of the required part that was never used; a borrowed one.

@@ -14,8 +14,8 @@ use crate::{lockfree::wait::WaitStrategy, sync::Arc};
 /// A cheap handle: clones are the same pool. The memory is unmapped when the last handle, local pool and buffer is
 /// gone, in whatever order.
 ///
-/// What is requested and returned all day goes through local pools, one for each task. Who needs a segment now and then, from
-/// whatever thread, may [request](Self::try_request) it here.
+/// What is requested and returned all day goes through local pools, one for each task. Who needs a segment now and
+/// then, from whatever thread, may [request](Self::try_request) it here.
 ///
 /// # Examples
 /// ```
@@ -78,9 +78,9 @@ impl NetworkBufferPool {
         self.core.most_in_use()
     }
 
-    /// Who was promised how much, who has how much, and what is left: one snapshot for people and metrics. One step for each
-    /// local pool, none for the segments. Blocking, on creating, resizing and dropping of pools only. The numbers are read
-    /// one after the other, while requests go on.
+    /// Who was promised how much, who has how much, and what is left: one snapshot for people and metrics. One step for
+    /// each local pool, none for the segments. Blocking, on creating, resizing and dropping of pools only. The numbers
+    /// are read one after the other, while requests go on.
     ///
     /// # Panics
     /// Never: the mutex it takes is not held across anything that panics.
@@ -113,8 +113,8 @@ impl NetworkBufferPool {
         }
     }
 
-    /// Which lines of the source took the segments that are out now. With the feature `leaks` alone, which costs two locks for
-    /// each segment lent; without it nothing is noted. A step for each segment.
+    /// Which lines of the source took the segments that are out now. With the feature `leaks` alone, which costs two
+    /// locks for each segment lent; without it nothing is noted. A step for each segment.
     ///
     /// # Examples
     /// ```
@@ -133,9 +133,10 @@ impl NetworkBufferPool {
         self.core.table.takers.report()
     }
 
-    /// Ends every request that waits, of all local pools and of those without, and every later one that needs more than its
-    /// pool has at hand, with [`RequestError::Failed`](super::RequestError::Failed); no local pool can be made any more. The
-    /// first cause counts. Buffers that are out stay valid. Blocking, on the control plane, a step for each pool.
+    /// Ends every request that waits, of all local pools and of those without, and every later one that needs more than
+    /// its pool has at hand, with [`RequestError::Failed`](super::RequestError::Failed); no local pool can be made any
+    /// more. The first cause counts. Buffers that are out stay valid. Blocking, on the control plane, a step for each
+    /// pool.
     ///
     /// # Examples
     /// ```

@@ -112,16 +112,17 @@ impl NetworkBufferPoolBuilder {
         self
     }
 
-    /// Fills each segment with zeros when its last handle is dropped, so that no bytes of one user are seen by the next:
-    /// for processes that serve several tenants. Costs whoever drops it the filling, and the owner the short way home:
-    /// [`recycle`](super::LocalBufferPool::recycle) becomes a drop. Off unless told otherwise, and costs nothing then.
+    /// Fills each segment with zeros when its last handle is dropped, so that no bytes of one user are seen by the
+    /// next: for processes that serve several tenants. Costs whoever drops it the filling, and the owner the short way
+    /// home: [`recycle`](super::LocalBufferPool::recycle) becomes a drop. Off unless told otherwise, and costs nothing
+    /// then.
     pub fn zero_recycled(mut self, yes: bool) -> Self {
         self.zeroed = yes;
         self
     }
 
-    /// Fills each segment with the byte `0xDB` when its last handle is dropped, so that who reads what it has not written
-    /// sees it: for debugging. Goes before [`zero_recycled`](Self::zero_recycled), and costs the same.
+    /// Fills each segment with the byte `0xDB` when its last handle is dropped, so that who reads what it has not
+    /// written sees it: for debugging. Goes before [`zero_recycled`](Self::zero_recycled), and costs the same.
     pub fn poison_recycled(mut self, yes: bool) -> Self {
         self.poisoned = yes;
         self
@@ -133,10 +134,10 @@ impl NetworkBufferPoolBuilder {
         self
     }
 
-    /// Calls `tell` whenever a guarantee is given that is not covered: a pool is made or grows, or exclusive segments are
-    /// asked for, while others have borrowed what it is to have. Nothing is wrong yet: it comes as they return it, and nobody
-    /// borrows until then. But who is told often has borrowers that hold on, and should raise what they require, or the
-    /// number of segments.
+    /// Calls `tell` whenever a guarantee is given that is not covered: a pool is made or grows, or exclusive segments
+    /// are asked for, while others have borrowed what it is to have. Nothing is wrong yet: it comes as they return it,
+    /// and nobody borrows until then. But who is told often has borrowers that hold on, and should raise what they
+    /// require, or the number of segments.
     ///
     /// Called by the thread that gives the guarantee, under no lock.
     ///

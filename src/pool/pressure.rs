@@ -1,8 +1,8 @@
 //! Whether somebody waits who has less than a fair share.
 //!
-//! While that is so, a pool that has its own fair share or more borrows nothing, and what it gives back goes to those who
-//! wait. So a lone busy pool may use everything, and a greedy one starves nobody: under pressure all come down to their
-//! shares as their buffers return, which is what Flink's pools have all the time.
+//! While that is so, a pool that has its own fair share or more borrows nothing, and what it gives back goes to those
+//! who wait. So a lone busy pool may use everything, and a greedy one starves nobody: under pressure all come down to
+//! their shares as their buffers return, which is what Flink's pools have all the time.
 
 use crate::sync::{AtomicU32, Ordering};
 
@@ -18,8 +18,8 @@ impl Pressure {
 
     /// Wait-free.
     pub(crate) fn is_on(&self) -> bool {
-        // Relaxed: waiters write. Who is refused for it and waits has left a waker before it looks for the last time, and
-        // who ends it wakes afterwards: F1 and F2.
+        // Relaxed: waiters write. Who is refused for it and waits has left a waker before it looks for the last time,
+        // and who ends it wakes afterwards: F1 and F2.
         self.0.load(Ordering::Relaxed) > 0
     }
 

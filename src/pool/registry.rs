@@ -91,8 +91,8 @@ impl Core {
         Ok(state)
     }
 
-    /// Promises `pool` another required part and maximum. What it needs more is set aside; what it needs less is for the
-    /// caller to give back.
+    /// Promises `pool` another required part and maximum. What it needs more is set aside; what it needs less is for
+    /// the caller to give back.
     pub(crate) fn promise(&self, pool: &PoolState, required: u32, maximum: u32) -> Result<(), PoolError> {
         let mut list = self.registry.list.lock().expect("no panic while it is held");
         let before = pool.limits().0;

@@ -1,10 +1,10 @@
 //! Changing what a local pool is promised while it is in use, and ending it.
 //!
 //! What a pool no longer needs goes back in this order: what it never took is in the depot already; what is free in the
-//! pool is put there; what is lent follows as it comes back. For the last kind the pool gives its home up and makes another:
-//! a home that is closed sends what comes back to the depot, as it does when the pool is dropped. The first of those to
-//! come back are surplus, as many as the pool is over; the rest is still its own ([`late`](super::late)). So a return costs
-//! what it did, and no segment waits in an inbox for an owner that has no use for it.
+//! pool is put there; what is lent follows as it comes back. For the last kind the pool gives its home up and makes
+//! another: a home that is closed sends what comes back to the depot, as it does when the pool is dropped. The first of
+//! those to come back are surplus, as many as the pool is over; the rest is still its own ([`late`](super::late)). So a
+//! return costs what it did, and no segment waits in an inbox for an owner that has no use for it.
 
 use super::{
     error::PoolError,
@@ -21,8 +21,8 @@ impl LocalBufferPool {
     /// * Less required: what is free is surplus at once, what is lent as it comes back.
     /// * A lower maximum: what is lent stays lent, and nothing more is borrowed until enough is back.
     ///
-    /// Blocking, on the control plane. A step for each segment that becomes surplus, and none for the others, however many
-    /// there are.
+    /// Blocking, on the control plane. A step for each segment that becomes surplus, and none for the others, however
+    /// many there are.
     ///
     /// # Errors
     /// The pool stays as it is, and works on.
@@ -122,8 +122,8 @@ impl Drop for LocalBufferPool {
     fn drop(&mut self) {
         self.relax();
         self.core.unregister(&self.state);
-        // What was never taken is in the depot already; each of the others becomes surplus as it gets there: late ones from
-        // here on. Those that are back by now are not given up any more, and count as never taken.
+        // What was never taken is in the depot already; each of the others becomes surplus as it gets there: late ones
+        // from here on. Those that are back by now are not given up any more, and count as never taken.
         let mut unused = self.required - self.lender.own();
         for mut left in std::mem::take(&mut self.earlier) {
             unused -= left.give_up(u32::MAX);

@@ -1,12 +1,12 @@
 //! What each local pool's fair share is: its required part, and a part of the rest in proportion to what it could use.
 //!
-//! The rest is what nobody is guaranteed. A pool could use `maximum - required` of it, and no more than there is. Shares
-//! are cut from a running total rather than one by one, so rounding errors never add up: the sum is exact, and no pool is
-//! further than one segment from its proportion.
+//! The rest is what nobody is guaranteed. A pool could use `maximum - required` of it, and no more than there is.
+//! Shares are cut from a running total rather than one by one, so rounding errors never add up: the sum is exact, and
+//! no pool is further than one segment from its proportion.
 //!
 //! # Source
-//! Flink's `NetworkBufferPool.redistributeBuffers`. There the share is what a pool may have at most. Here it is what a pool
-//! is held to while another one waits that has less than its own ([`Pressure`](super::pressure::Pressure)).
+//! Flink's `NetworkBufferPool.redistributeBuffers`. There the share is what a pool may have at most. Here it is what a
+//! pool is held to while another one waits that has less than its own ([`Pressure`](super::pressure::Pressure)).
 
 /// Calls `set(nth, share)` for each of `pools`, given as `(required, maximum)`, `required <= maximum`. `rest` is what
 /// nobody is guaranteed.

@@ -38,8 +38,8 @@ impl Waiters {
         Self { waiting: AtomicBool::new(false), list: Mutex::new(list) }
     }
 
-    /// Leaves `waker` in `slot`, in place of an earlier one; the caller looks at the depot again afterwards. Blocking on
-    /// other waiters for a moment.
+    /// Leaves `waker` in `slot`, in place of an earlier one; the caller looks at the depot again afterwards. Blocking
+    /// on other waiters for a moment.
     pub(crate) fn register(&self, slot: &mut Slot, waker: &Waker) {
         let waker = waker.clone(); // a waker's code is not ours: not under the lock
         let _replaced = {

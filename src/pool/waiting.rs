@@ -23,8 +23,8 @@ pub(super) fn settled<T>(result: Result<T, RequestError>) -> Option<Result<T, Re
 }
 
 impl LocalBufferPool {
-    /// Takes one free segment, waiting for one if need be. Blocking, on the return of a segment: waits as its [`WaitStrategy`]
-    /// says.
+    /// Takes one free segment, waiting for one if need be. Blocking, on the return of a segment: waits as its
+    /// [`WaitStrategy`] says.
     ///
     /// Waits for ever if the segments are held by whoever calls. [`request_timeout`](Self::request_timeout) does not.
     ///
@@ -67,8 +67,8 @@ impl LocalBufferPool {
     /// Does not wait for a segment; to leave the waker it may take the lock of the waiting list. Only the waker of the
     /// last call counts. The time until the next call is not part of [`blocked`](Self::blocked).
     ///
-    /// A pool that was left pending counts as waiting until its next request that goes beyond what it has at hand, or until
-    /// it is dropped: others do not borrow beyond their fair share meanwhile.
+    /// A pool that was left pending counts as waiting until its next request that goes beyond what it has at hand, or
+    /// until it is dropped: others do not borrow beyond their fair share meanwhile.
     ///
     /// # Errors
     /// As [`request`](Self::request).
@@ -88,9 +88,9 @@ impl LocalBufferPool {
         }
     }
 
-    /// Ready once a request would be served, for any channel and without overdraft, and until then arranges for the waker
-    /// to be woken, as [`poll_request`](Self::poll_request). The segment found is kept for the next request, so that one
-    /// does not fail.
+    /// Ready once a request would be served, for any channel and without overdraft, and until then arranges for the
+    /// waker to be woken, as [`poll_request`](Self::poll_request). The segment found is kept for the next request, so
+    /// that one does not fail.
     ///
     /// # Errors
     /// As [`request`](Self::request).
@@ -181,7 +181,8 @@ impl LocalBufferPool {
         }
     }
 
-    /// Whether a change in the depot may be what is waited for: all but a pool whose segments are its own, and here or lent.
+    /// Whether a change in the depot may be what is waited for: all but a pool whose segments are its own, and here or
+    /// lent.
     fn depot_may_help(&self) -> bool {
         self.maximum > self.required || self.claimed() < self.required || self.through > self.state.back()
     }

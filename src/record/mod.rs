@@ -10,8 +10,8 @@
 //! without padding and without a mark between buffers; a record, and the length itself, may be cut anywhere. A record
 //! may be empty.
 //!
-//! * [`SerializeRecord`] writes a value straight into the segment; [`DeserializeRecord`] reads one that borrows from it.
-//!   [Their docs](SerializeRecord#layouts) have the layout of every type.
+//! * [`SerializeRecord`] writes a value straight into the segment; [`DeserializeRecord`] reads one that borrows from
+//!   it. [Their docs](SerializeRecord#layouts) have the layout of every type.
 //! * [`StreamElement`] is what Flink's tasks send each other: records with timestamps, watermarks and the like.
 //! * [`SpanningReader`] finds the records in a sequence of buffers, and copies only those that span several.
 //!

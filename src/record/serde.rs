@@ -10,8 +10,8 @@ use super::{DecodeError, DeserializeRecord, SerializeRecord};
 /// A value as serde sees it, in the format of [postcard](https://postcard.jamesmunns.com): compact, without names of
 /// fields, so both sides must have the same type. With feature `serde`.
 ///
-/// It is serialized twice: once to learn how long it is, and whether it can be at all, when it is wrapped; and then into
-/// the segment. Reading may borrow from the record, as serde's `&str` and `&[u8]` do. Between types that have a
+/// It is serialized twice: once to learn how long it is, and whether it can be at all, when it is wrapped; and then
+/// into the segment. Reading may borrow from the record, as serde's `&str` and `&[u8]` do. Between types that have a
 /// [layout](SerializeRecord#layouts) of their own, that is faster.
 ///
 /// # Examples

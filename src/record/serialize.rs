@@ -89,8 +89,8 @@ pub trait SerializeRecord {
     /// record fits there. What `dst` held before is unspecified: bytes left unwritten are sent as they are.
     fn serialize_into(&self, dst: &mut [u8]);
 
-    /// The bytes, if the value has them in one piece already: then a record that spans segments, or is long, is copied from
-    /// there, rather than serialized aside first.
+    /// The bytes, if the value has them in one piece already: then a record that spans segments, or is long, is copied
+    /// from there, rather than serialized aside first.
     #[inline]
     fn as_bytes(&self) -> Option<&[u8]> {
         None

@@ -40,7 +40,8 @@ pub struct SpanningReader {
     length_seen: usize,
     /// `spanning` was handed out, and is to be cleared.
     handed_out: bool,
-    /// Bytes of the open record that were handed out in pieces, or skipped. While there are any, nothing more is gathered.
+    /// Bytes of the open record that were handed out in pieces, or skipped. While there are any, nothing more is
+    /// gathered.
     passed: usize,
     /// What is left of the open record is not wanted.
     skips: bool,
@@ -97,8 +98,8 @@ pub enum RecordError {
     },
 }
 
-/// Where the record lies whose length stands at `at`, if all of it lies in `input` and it is not over `max_record`. Keeps
-/// nothing: where there is none, the [`SpanningReader`] says why.
+/// Where the record lies whose length stands at `at`, if all of it lies in `input` and it is not over `max_record`.
+/// Keeps nothing: where there is none, the [`SpanningReader`] says why.
 ///
 /// # Panics
 /// If `at` lies beyond the input.
@@ -175,8 +176,8 @@ impl SpanningReader {
         &self.spanning
     }
 
-    /// What has come of a record that is not whole yet: of its length, and of its bytes. Empty between records. Bytes that
-    /// were handed out in pieces are not among them.
+    /// What has come of a record that is not whole yet: of its length, and of its bytes. Empty between records. Bytes
+    /// that were handed out in pieces are not among them.
     #[must_use]
     pub fn open_record(&self) -> (&[u8], &[u8]) {
         let bytes = if self.handed_out { &[] } else { &self.spanning[..] };
@@ -222,11 +223,12 @@ impl SpanningReader {
         Ok(Some(Found::Spanning))
     }
 
-    /// As [`next`](Self::next), but of a record that spans buffers finds one piece after the other, each in the buffer it lies
-    /// in: nothing is copied, and nothing allocated. A record that lies in one buffer is one piece. No piece is empty,
-    /// but that of an empty record.
+    /// As [`next`](Self::next), but of a record that spans buffers finds one piece after the other, each in the buffer
+    /// it lies in: nothing is copied, and nothing allocated. A record that lies in one buffer is one piece. No piece is
+    /// empty, but that of an empty record.
     ///
-    /// The two may be mixed: of a record that [`next`](Self::next) has begun to gather, what is there is the first piece.
+    /// The two may be mixed: of a record that [`next`](Self::next) has begun to gather, what is there is the first
+    /// piece.
     ///
     /// # Errors
     /// As [`next`](Self::next).
@@ -267,8 +269,8 @@ impl SpanningReader {
         self.skips |= self.passed > 0;
     }
 
-    /// The length of the open record, which it begins if there is none; `None` says that the input is used up. Skips before
-    /// what is not wanted.
+    /// The length of the open record, which it begins if there is none; `None` says that the input is used up. Skips
+    /// before what is not wanted.
     fn open(&mut self, input: &[u8], at: &mut usize) -> Result<Option<usize>, RecordError> {
         if self.handed_out {
             self.spanning.clear();

@@ -51,8 +51,8 @@ statuses are those of `forebay shuffle`.";
 /// Fetch partitions that another host serves, and write each to a file
 ///
 /// The half of `shuffle` that writes: its consumers. Parts get their names only when all of them are complete; an
-/// error, Ctrl-C, SIGTERM or SIGHUP leaves none. Where nobody listens any more it is tried for some seconds; a ticket of
-/// `forebay serve` whose address serves something else by now is refused at once.
+/// error, Ctrl-C, SIGTERM or SIGHUP leaves none. Where nobody listens any more it is tried for some seconds; a ticket
+/// of `forebay serve` whose address serves something else by now is refused at once.
 #[derive(Debug, Args)]
 #[command(after_help = FETCH_EXAMPLE)]
 pub(crate) struct Fetch {

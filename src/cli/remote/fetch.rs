@@ -38,7 +38,8 @@ pub(crate) fn run(args: &Fetch) -> Result<String> {
     staging::check_range(&args.out, range.clone(), all, args.force)?;
     let mut client = Client::builder();
     if ticket.framing == Framing::Rows {
-        client = client.partition_wait(Duration::ZERO); // `serve` has all of them before its ticket; a TaskManager may not
+        // `serve` has all of them before its ticket; a TaskManager may not.
+        client = client.partition_wait(Duration::ZERO);
     }
     if let Some(config) = args.tls.config()? {
         client = client.tls(config);

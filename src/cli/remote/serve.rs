@@ -132,7 +132,8 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
 /// any more, and the producers may well wait for what is not asked for.
 fn start(args: &Serve, served: Arc<OnceLock<Vec<ServedPartition>>>, reports: Sender<Report>) -> Result<Server> {
     let mut limits = ServerLimits::default();
-    limits.partition_wait = Duration::ZERO; // the ticket is written once all are served: who asks for others has another
+    // The ticket is written once all are served: who asks for others has another.
+    limits.partition_wait = Duration::ZERO;
     let reports = Mutex::new(reports); // several connections may end at once
     let mut builder = Server::builder().limits(limits).observer(move |peer, end| {
         if let Err(error) = end {

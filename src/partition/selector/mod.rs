@@ -100,8 +100,8 @@ pub trait Channels {
     /// How many there are.
     fn count(&self) -> usize;
 
-    /// Buffers that wait for the reader of `channel`, the one that is being filled not counted. A snapshot: the reader may
-    /// take one at any moment. Wait-free.
+    /// Buffers that wait for the reader of `channel`, the one that is being filled not counted. A snapshot: the reader
+    /// may take one at any moment. Wait-free.
     ///
     /// # Panics
     /// If there is no such channel.

@@ -18,8 +18,8 @@ use super::{ChannelSelector, Target};
 /// ```
 ///
 /// # Source
-/// Flink's `ShufflePartitioner`. The numbers are Steele, Lea and Flood's `SplitMix64` (OOPSLA 2014), brought into range by
-/// Lemire's multiplication (2019).
+/// Flink's `ShufflePartitioner`. The numbers are Steele, Lea and Flood's `SplitMix64` (OOPSLA 2014), brought into range
+/// by Lemire's multiplication (2019).
 #[derive(Debug, Clone)]
 pub struct Random {
     state: u64,

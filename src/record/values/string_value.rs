@@ -4,8 +4,8 @@ use std::{borrow::Cow, fmt, ops::Deref};
 
 use super::super::{DecodeError, DeserializeRecord, Fields, MAX_RECORD_BYTES, SerializeRecord};
 
-/// Text in the format of Flink's `StringSerializer`, for talking to Flink. Shows itself where it ends, so it is the same
-/// as a record and as a field.
+/// Text in the format of Flink's `StringSerializer`, for talking to Flink. Shows itself where it ends, so it is the
+/// same as a record and as a field.
 ///
 /// ```text
 ///   │ varint: UTF-16 units + 1 │ varint: a unit │ …        varint: 7 bits a byte, low ones first, top bit: more follow
@@ -15,8 +15,8 @@ use super::super::{DecodeError, DeserializeRecord, Fields, MAX_RECORD_BYTES, Ser
 /// text is read into a `String`. Where both sides are forebay, `str` is shorter and always borrowed.
 ///
 /// # Errors
-/// When read: a null ([`NullableStringValue`] has those), a unit over 16 bits, a varint longer than it needs to be, half
-/// a surrogate pair (Java's strings can hold one, Rust's cannot).
+/// When read: a null ([`NullableStringValue`] has those), a unit over 16 bits, a varint longer than it needs to be,
+/// half a surrogate pair (Java's strings can hold one, Rust's cannot).
 ///
 /// # Examples
 /// ```

@@ -1,5 +1,5 @@
-//! Peers that ask and take nothing, or go, what they are told of credit, and the passing of time: one side of a conversation,
-//! the other by hand.
+//! Peers that ask and take nothing, or go, what they are told of credit, and the passing of time: one side of a
+//! conversation, the other by hand.
 
 use std::{
     cell::RefCell,
@@ -198,8 +198,8 @@ fn who_is_always_within_a_message_is_not_slow() {
     assert!(served.connection.expire(served.now).is_err(), "and one that it does not end is");
 }
 
-/// A partition comes while the connection that waits for it goes. Either it is there for the next who asks, or its producer
-/// is told that its reader is gone: it never waits for nobody.
+/// A partition comes while the connection that waits for it goes. Either it is there for the next who asks, or its
+/// producer is told that its reader is gone: it never waits for nobody.
 #[test]
 fn a_partition_that_comes_as_its_consumer_goes_is_there_for_another_or_released() {
     for round in 0..if cfg!(miri) { 10 } else { 1_000 } {
@@ -456,8 +456,8 @@ fn events_do_not_pile_up_behind_what_is_to_be_decompressed() {
     too_many_events(&gate.try_next().unwrap_err());
 }
 
-/// Has a sender send `count` buffers one by one, each read as it comes, with `backlog` more behind each; how often it is told
-/// of credit. It has some before each.
+/// Has a sender send `count` buffers one by one, each read as it comes, with `backlog` more behind each; how often it
+/// is told of credit. It has some before each.
 fn told(reading: &mut Reading, count: u32, backlog: u32, idle: bool) -> usize {
     let (mut gate, receiver) = reading.open();
     let (mut credit, mut told) = (GateOptions::default().exclusive, 0);

@@ -11,8 +11,8 @@ use crate::wire::Limits;
 pub struct ServerLimits {
     /// Connections at a time; one over it is closed as it comes. 1,024 unless set.
     pub connections: u32,
-    /// Channels that one connection has open or waits for. 16,384 unless set, and no more than a million (2²⁰) however it
-    /// is set; each takes 4 bytes whether used or not.
+    /// Channels that one connection has open or waits for. 16,384 unless set, and no more than a million (2²⁰) however
+    /// it is set; each takes 4 bytes whether used or not.
     pub requests: u32,
     /// Bytes of a task event. 64 KiB unless set.
     pub task_event: u32,
@@ -20,11 +20,11 @@ pub struct ServerLimits {
     pub first_request: Duration,
     /// How long a message may take from its first byte to its last. 10 s unless set.
     pub message: Duration,
-    /// How long a peer may take nothing of what is written to it. 60 s unless set. Back pressure is no reason for it: what
-    /// is written has credit, so the peer has said that it has room.
+    /// How long a peer may take nothing of what is written to it. 60 s unless set. Back pressure is no reason for it:
+    /// what is written has credit, so the peer has said that it has room.
     pub stalled_write: Duration,
-    /// How long a request waits for a partition that is not there. 10 s unless set, as Flink's; zero refuses it at once,
-    /// where all are served before anyone is told of them.
+    /// How long a request waits for a partition that is not there. 10 s unless set, as Flink's; zero refuses it at
+    /// once, where all are served before anyone is told of them.
     pub partition_wait: Duration,
 }
 

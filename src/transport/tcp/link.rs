@@ -108,8 +108,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link for TlsStream<S> {
     }
 }
 
-/// A call that moves less than it was given room for has emptied the socket, or filled it: the next one would move nothing.
-/// So the readiness is let go of at once, and what comes later sets it anew. An end that was signalled stays signalled.
+/// A call that moves less than it was given room for has emptied the socket, or filled it: the next one would move
+/// nothing. So the readiness is let go of at once, and what comes later sets it anew. An end that was signalled stays
+/// signalled.
 impl Link for TcpStream {
     fn poll_read(&mut self, context: &mut Context<'_>, parts: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
         let room = parts.iter().map(|part| part.len()).sum();

@@ -11,20 +11,21 @@ use tokio::net::TcpStream;
 pub struct TcpOptions {
     /// Sends small frames at once rather than wait for more (`TCP_NODELAY`). On unless set.
     pub nodelay: bool,
-    /// Asks a peer that is silent for so long whether it is there (`SO_KEEPALIVE`), and then again each sixth of that time,
-    /// to the second: a host that is gone without a word is found so, on Linux after nine questions. 60 s unless set, which
-    /// is two and a half minutes in all; `None` never asks.
+    /// Asks a peer that is silent for so long whether it is there (`SO_KEEPALIVE`), and then again each sixth of that
+    /// time, to the second: a host that is gone without a word is found so, on Linux after nine questions. 60 s unless
+    /// set, which is two and a half minutes in all; `None` never asks.
     pub keepalive: Option<Duration>,
     /// Bytes that may be on their way out (`SO_SNDBUF`). The system's choice unless set.
     pub send_buffer: Option<usize>,
     /// Bytes that may have come and not been read (`SO_RCVBUF`). The system's choice unless set.
     pub receive_buffer: Option<usize>,
-    /// How long a server gathers what a channel's writer flushes again while its last flush is being sent. Of flushes in quick
-    /// succession each is then no message of its own, with calls to the system on both sides. The first one after a pause goes
-    /// out at once, and so does each that waits for an answer to the one before; one that is gathered comes that much later,
-    /// and so may a full segment or an event behind it. [`Duration::ZERO`] has none wait. 200 µs unless set: of 200,000 flushes
-    /// in a second the network threads then have a fifth of the work (at 100 µs, a third), and a round trip between threads
-    /// may well take as long. Linux has a timer for it; elsewhere nothing is gathered.
+    /// How long a server gathers what a channel's writer flushes again while its last flush is being sent. Of flushes
+    /// in quick succession each is then no message of its own, with calls to the system on both sides. The first one
+    /// after a pause goes out at once, and so does each that waits for an answer to the one before; one that is
+    /// gathered comes that much later, and so may a full segment or an event behind it. [`Duration::ZERO`] has none
+    /// wait. 200 µs unless set: of 200,000 flushes in a second the network threads then have a fifth of the work (at
+    /// 100 µs, a third), and a round trip between threads may well take as long. Linux has a timer for it; elsewhere
+    /// nothing is gathered.
     pub gather: Duration,
 }
 

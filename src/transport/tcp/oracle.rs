@@ -77,8 +77,8 @@ struct Known {
     may_announce: bool,
 }
 
-/// A producer's session keeps to the protocol whatever a consumer sends it: data for credit alone, numbers without a gap,
-/// nothing but priority events while a channel rests, nothing behind its end; and gives back every segment.
+/// A producer's session keeps to the protocol whatever a consumer sends it: data for credit alone, numbers without a
+/// gap, nothing but priority events while a channel rests, nothing behind its end; and gives back every segment.
 ///
 /// # Panics
 /// If it does not.
@@ -254,8 +254,8 @@ fn write<S: ChannelSelector<[u8]>>(writer: &mut Writer<S>, program: &mut Program
     };
 }
 
-/// A consumer's session keeps to the protocol whatever a producer sends it: no more credit than it has segments, nothing
-/// for a channel that it has cancelled; what it hands on is what came, in order; and gives back every segment.
+/// A consumer's session keeps to the protocol whatever a producer sends it: no more credit than it has segments,
+/// nothing for a channel that it has cancelled; what it hands on is what came, in order; and gives back every segment.
 ///
 /// # Panics
 /// If it does not.

@@ -109,8 +109,8 @@ impl TlsConfig {
         Self::trusting(&read(authorities)?, &authorities.display().to_string())
     }
 
-    /// The same, as a client that takes any server whose certificate the authorities have signed, whatever its name: where
-    /// they sign for one cluster alone, as Flink has it for its internal connections.
+    /// The same, as a client that takes any server whose certificate the authorities have signed, whatever its name:
+    /// where they sign for one cluster alone, as Flink has it for its internal connections.
     #[must_use]
     pub fn any_server_name(mut self) -> Self {
         self.any_name = true;

@@ -10,8 +10,8 @@ pub struct Traffic {
     pub buffers: u64,
     /// Bytes of data in them.
     pub bytes: u64,
-    /// Of those, the bytes that were copied in user space, between a segment and the socket or TLS. A sender without TLS
-    /// copies none; a receiver those of small buffers, which it reads many at a time.
+    /// Of those, the bytes that were copied in user space, between a segment and the socket or TLS. A sender without
+    /// TLS copies none; a receiver those of small buffers, which it reads many at a time.
     pub copied: u64,
     /// Reads from the system, or writes to it, that moved something.
     pub calls: u64,

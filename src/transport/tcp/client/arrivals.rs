@@ -90,8 +90,9 @@ impl Arrivals for State {
     }
 }
 
-/// What events may hold that wait for the reader of one channel, in kibibytes begun. They need no credit, so nothing else
-/// bounds what a peer can make this side keep. Of a producer that means well there is a handful: barriers, and the ends.
+/// What events may hold that wait for the reader of one channel, in kibibytes begun. They need no credit, so nothing
+/// else bounds what a peer can make this side keep. Of a producer that means well there is a handful: barriers, and the
+/// ends.
 pub(crate) const MOST_EVENTS: u16 = 4096;
 
 impl State {

@@ -23,8 +23,8 @@ pub(crate) enum Command {
     End,
 }
 
-/// The connection's end. A gate that is in it when it goes, with a task that never ran perhaps, is failed: nobody waits for
-/// what can not come.
+/// The connection's end. A gate that is in it when it goes, with a task that never ran perhaps, is failed: nobody waits
+/// for what can not come.
 #[derive(Debug)]
 pub(crate) struct Commands {
     peer: Arc<str>,

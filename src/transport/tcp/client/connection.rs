@@ -37,8 +37,8 @@ impl<L: Link> Connection<L> {
         Self { link, session, commands, abandoned: None, unflushed: false, counter, counted }
     }
 
-    /// Reads and writes as much as goes. Ready when the connection has ended: in order, or by a failure, which the channels
-    /// have then been told of.
+    /// Reads and writes as much as goes. Ready when the connection has ended: in order, or by a failure, which the
+    /// channels have then been told of.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), Failure>> {
         let end = self.poll_inner(context, now);
         self.counter.add(&mut self.counted, self.session.inlet.traffic);

@@ -9,22 +9,23 @@
 //! # Invariants
 //! * **X1** There are at least as many segments in `spare` as credits that the channels have been granted and have not
 //!   used: so a buffer that arrives for a credit finds a segment, at once (C1).
-//! * **V2** A channel stands in `wanting` once, and only while it wants more. Where all are about to be closed none stands
-//!   there, so that not each of them is looked for.
+//! * **V2** A channel stands in `wanting` once, and only while it wants more. Where all are about to be closed none
+//!   stands there, so that not each of them is looked for.
 //!
 //! Each channel has `exclusive` credits whenever segments allow, and wants one more for each buffer that waits at the
 //! sender. Segments are alike; what is taken beyond the exclusive ones is the floating part, shared by who wants it, in
 //! turn. A pool that requires the exclusive ones guarantees that each channel goes on as long as the gate is read.
 //!
-//! A sender that sends all it has at once would be told of one credit for each buffer: a message against the stream, a call to
-//! the system to send it and two to receive it, as much as the buffer itself takes. So channels with exclusive credits have
-//! some ahead of what waits, up to half of the floating part in all, and are told of it together, when the sender has no more
-//! left than it would have without that. A sender with less than waits there is told as soon as it is as much as it has left.
+//! A sender that sends all it has at once would be told of one credit for each buffer: a message against the stream, a
+//! call to the system to send it and two to receive it, as much as the buffer itself takes. So channels with exclusive
+//! credits have some ahead of what waits, up to half of the floating part in all, and are told of it together, when the
+//! sender has no more left than it would have without that. A sender with less than waits there is told as soon as it
+//! is as much as it has left.
 //!
 //! # Source
-//! Flink's `BufferManager` and `RemoteInputChannel`, where each segment is a channel's or floating. There the floating ones
-//! of a gate go to whichever peer's channels ask; here each connection has a part of them, for it may be on a thread of its
-//! own, and what it asks for is asked of no other thread.
+//! Flink's `BufferManager` and `RemoteInputChannel`, where each segment is a channel's or floating. There the floating
+//! ones of a gate go to whichever peer's channels ask; here each connection has a part of them, for it may be on a
+//! thread of its own, and what it asks for is asked of no other thread.
 
 use std::{
     collections::VecDeque,
@@ -86,8 +87,8 @@ impl Credit {
         self.outstanding - self.untold
     }
 
-    /// When to tell. Of a sender with more than waits for credit: once it is as much as it has left. Of one that has sent
-    /// all it had: once it has at most `few` left, and then what this side has to send to others comes first.
+    /// When to tell. Of a sender with more than waits for credit: once it is as much as it has left. Of one that has
+    /// sent all it had: once it has at most `few` left, and then what this side has to send to others comes first.
     pub(super) fn when_to_tell(&self, few: u32) -> Tell {
         match self.untold {
             0 => Tell::Nothing,
@@ -125,8 +126,8 @@ impl Segments {
         self.exclusive
     }
 
-    /// Sets the exclusive segments of a new channel aside: the credit of its request. Pending leaves the waker; what was
-    /// set aside so far stays.
+    /// Sets the exclusive segments of a new channel aside: the credit of its request. Pending leaves the waker; what
+    /// was set aside so far stays.
     ///
     /// # Errors
     /// [`Failure::Pool`]: the pool has failed.
@@ -235,8 +236,8 @@ impl Segments {
         Ok(())
     }
 
-    /// One segment more than credits, if there is one. If none of the senders is short of credit the waker is not left for
-    /// it: the next buffer that arrives is soon enough to look again, and a segment that comes home wakes nobody.
+    /// One segment more than credits, if there is one. If none of the senders is short of credit the waker is not left
+    /// for it: the next buffer that arrives is soon enough to look again, and a segment that comes home wakes nobody.
     fn set_one_aside(&mut self, context: &mut Context<'_>, channels: &mut impl Credits) -> Result<bool, Failure> {
         if self.spare.len() > self.granted as usize {
             return Ok(true);

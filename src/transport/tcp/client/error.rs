@@ -72,8 +72,8 @@ pub enum Failure {
     /// More was sent than there was credit for: the peer is at fault.
     #[error("data came without credit")]
     NoCredit,
-    /// Events wait for a reader that takes none, and another came. Events need no credit: see why the reader stands still,
-    /// and what the producer sends.
+    /// Events wait for a reader that takes none, and another came. Events need no credit: see why the reader stands
+    /// still, and what the producer sends.
     #[error("events of {limit} KiB wait for the reader, and another came")]
     TooManyEvents {
         /// How much may wait, in KiB; an event is one at least.

@@ -45,10 +45,10 @@ impl RemotePartition {
         Self { address: address.into(), partition, subpartition, last_subpartition: subpartition }
     }
 
-    /// Several subpartitions as one channel: what is in them comes in the producer's order, and ends when the last of them
-    /// has ended. For Flink's blocking partitions, as its adaptive batch scheduler reads them. A pipelined partition is to
-    /// be read by a channel for each: a [`Server`](crate::transport::tcp::Server) refuses its range, and Flink stops in the
-    /// middle.
+    /// Several subpartitions as one channel: what is in them comes in the producer's order, and ends when the last of
+    /// them has ended. For Flink's blocking partitions, as its adaptive batch scheduler reads them. A pipelined
+    /// partition is to be read by a channel for each: a [`Server`](crate::transport::tcp::Server) refuses its range,
+    /// and Flink stops in the middle.
     ///
     /// # Examples
     /// ```
@@ -77,16 +77,16 @@ impl RemotePartition {
 pub struct GateOptions {
     /// What its pools are called in errors and in [`NetworkBufferPool::usage`].
     pub name: String,
-    /// Segments that each channel has for itself, set aside before it is requested: the data it may be sent at any moment.
-    /// 0 is allowed; then data are announced before they are sent. 2 unless set, as Flink's.
+    /// Segments that each channel has for itself, set aside before it is requested: the data it may be sent at any
+    /// moment. 0 is allowed; then data are announced before they are sent. 2 unless set, as Flink's.
     pub exclusive: u32,
     /// Segments beyond those, of the whole gate, for channels with more data. Its connections, one for each peer and
-    /// stripe, get a part each, by their channels; without exclusive segments each gets one at least. Up to half of them are
-    /// set aside, in equal parts, for channels that data have come for, whether more wait there or not. 8 unless set, as
-    /// Flink's.
+    /// stripe, get a part each, by their channels; without exclusive segments each gets one at least. Up to half of
+    /// them are set aside, in equal parts, for channels that data have come for, whether more wait there or not. 8
+    /// unless set, as Flink's.
     pub floating: u32,
-    /// What the peers compress data with, if they do: the wire does not say. None unless set. Takes up to 8 segments more
-    /// for each peer.
+    /// What the peers compress data with, if they do: the wire does not say. None unless set. Takes up to 8 segments
+    /// more for each peer.
     pub compression: Option<Codec>,
 }
 
@@ -127,8 +127,8 @@ impl GateOptions {
 }
 
 impl GateOptions {
-    /// The part of the floating segments of those channels among so many. The parts of all come to all of them, and each to
-    /// a number beside what is fair.
+    /// The part of the floating segments of those channels among so many. The parts of all come to all of them, and
+    /// each to a number beside what is fair.
     fn part(&self, channels: Range<usize>, of: usize) -> u32 {
         let below = |channel: usize| (u64::from(self.floating) * channel as u64 / of as u64) as u32;
         let part = below(channels.end) - below(channels.start);
@@ -136,7 +136,8 @@ impl GateOptions {
     }
 }
 
-/// A gate over `partitions`; `connection` finds the connection to a peer and stripe. See [`Client::gate`](super::Client::gate).
+/// A gate over `partitions`; `connection` finds the connection to a peer and stripe. See
+/// [`Client::gate`](super::Client::gate).
 pub(crate) fn open(
     pool: &NetworkBufferPool,
     options: &GateOptions,

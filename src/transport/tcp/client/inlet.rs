@@ -1,12 +1,13 @@
-//! Bytes from the link to where they belong: content straight into its segment, everything else by way of a small stage.
+//! Bytes from the link to where they belong: content straight into its segment, everything else by way of a small
+//! stage.
 //!
 //! ```text
 //!  one readv:  │ rest of the content ──▶ its segment │ next header ──▶ stage │
 //! ```
 //!
-//! While contents are large, no more than the next header is read behind one, so not a byte of a full segment is copied.
-//! While they are small, the whole stage is read, many messages at once, and each content is copied out of it: that costs
-//! less than a call to the system for each.
+//! While contents are large, no more than the next header is read behind one, so not a byte of a full segment is
+//! copied. While they are small, the whole stage is read, many messages at once, and each content is copied out of it:
+//! that costs less than a call to the system for each.
 
 use std::io::IoSliceMut;
 

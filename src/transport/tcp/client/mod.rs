@@ -54,9 +54,9 @@ use crate::{gate::InputGate, pool::NetworkBufferPool};
 
 /// Reads partitions from other hosts, forebay's or Flink's.
 ///
-/// Has one connection for each peer, which all gates share (or a few, see [`ClientBuilder::stripes`]), and network threads
-/// of its own; nothing here needs an async runtime. A connection is made when the first gate needs it and kept until the
-/// client is dropped, which ends all its channels.
+/// Has one connection for each peer, which all gates share (or a few, see [`ClientBuilder::stripes`]), and network
+/// threads of its own; nothing here needs an async runtime. A connection is made when the first gate needs it and kept
+/// until the client is dropped, which ends all its channels.
 ///
 /// See [`Server`](super::Server) for an example.
 ///
@@ -113,8 +113,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How often it is tried to connect, at least once, with `backoff` behind the first failure and twice as long behind
-    /// each further one. 5 times from 100 ms unless set.
+    /// How often it is tried to connect, at least once, with `backoff` behind the first failure and twice as long
+    /// behind each further one. 5 times from 100 ms unless set.
     pub fn attempts(mut self, attempts: u32, backoff: Duration) -> Self {
         self.config.attempts = attempts.max(1);
         self.config.backoff = backoff;
@@ -183,11 +183,11 @@ impl Client {
         ClientBuilder { config, tls: None, threads: 1, runtime: None }
     }
 
-    /// A gate over `partitions`, each a channel in this order. What arrives is in segments of `pool`, for each peer from a
-    /// local pool of its own.
+    /// A gate over `partitions`, each a channel in this order. What arrives is in segments of `pool`, for each peer
+    /// from a local pool of its own.
     ///
-    /// Does not wait for peers: a channel that can not be had fails later, with a [`ChannelError`] as the cause. Control
-    /// plane: takes the lock of the list of connections.
+    /// Does not wait for peers: a channel that can not be had fails later, with a [`ChannelError`] as the cause.
+    /// Control plane: takes the lock of the list of connections.
     ///
     /// # Errors
     /// [`OpenError`]: the segments can not be promised, or could never suffice. Nothing was requested.

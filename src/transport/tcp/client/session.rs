@@ -1,7 +1,7 @@
 //! The consumer's side of one connection, without the connection: bytes in, buffers to gates, requests and credit out.
 //!
-//! Knows no socket and no clock. A channel is found by its place, which stands in its id on the wire; a generation beside
-//! it keeps what comes late for a closed channel from the next one in that place.
+//! Knows no socket and no clock. A channel is found by its place, which stands in its id on the wire; a generation
+//! beside it keeps what comes late for a closed channel from the next one in that place.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -54,7 +54,8 @@ pub(crate) struct OpenChannel {
     pub(crate) subpartitions: ResultSubpartitionIndexSet,
 }
 
-/// What a channel over several subpartitions is to have counted before it has ended. Beside the channels, for few are such.
+/// What a channel over several subpartitions is to have counted before it has ended. Beside the channels, for few are
+/// such.
 #[derive(Debug)]
 struct Several {
     last: u32,
@@ -221,7 +222,8 @@ impl Session {
         !self.state.gates.is_empty()
     }
 
-    /// Does what `commands` say. Ready once they say to end: all channels have failed then, and no more of them is taken.
+    /// Does what `commands` say. Ready once they say to end: all channels have failed then, and no more of them is
+    /// taken.
     pub(super) fn poll_commands(&mut self, commands: &mut Commands, context: &mut Context<'_>) -> Poll<()> {
         loop {
             match ready!(commands.poll(context)) {
@@ -274,8 +276,8 @@ impl Session {
         self.state.tells_when_idle
     }
 
-    /// Writes down the credit that was put off until there is nothing else to do. A sender that is out of credit does not wait
-    /// for it.
+    /// Writes down the credit that was put off until there is nothing else to do. A sender that is out of credit does
+    /// not wait for it.
     pub(crate) fn tell_when_idle(&mut self) {
         self.state.tell(true);
     }
@@ -473,8 +475,8 @@ impl State {
         debug_assert!(encoded.is_ok(), "what this side makes keeps to the limits of its fields");
     }
 
-    /// Something came for a channel that is not open. If it was, its sender has been told, so this may be left out: else a
-    /// peer that sends such things, and takes nothing, would fill `out`.
+    /// Something came for a channel that is not open. If it was, its sender has been told, so this may be left out:
+    /// else a peer that sends such things, and takes nothing, would fill `out`.
     pub(crate) fn disown(&mut self, receiver: InputChannelId) {
         if self.out.len() - self.written <= MOST_OUT {
             self.send(&Message::CancelPartitionRequest { receiver });
