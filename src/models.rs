@@ -3,9 +3,10 @@
 
 use crate::{
     buffer::Buffer,
-    channel::{self, Event, Item, Receiver, Shared, Signal},
+    channel::{self, Event, Item, Prompt, Receiver, Shared, Signal},
     gate::InputGate,
     lockfree::{
+        baton,
         inbox::{self, Links},
         lanes, number, spsc,
         wait::block_on,
@@ -16,7 +17,10 @@ use crate::{
     sync::{Arc, AtomicU32},
     transport::readers,
 };
-use std::{task::Poll, time::Instant};
+use std::{
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
 
 /// An inbox with links of its own.
 #[derive(Debug)]
@@ -174,6 +178,31 @@ impl WakerCell {
     }
 }
 
+/// A value that a task and others take turns at.
+#[derive(Debug)]
+pub struct Baton<T>(baton::Baton<T>);
+
+impl<T> Baton<T> {
+    /// Nobody holds it.
+    #[must_use]
+    pub fn new(value: T) -> Self {
+        Self(baton::Baton::new(value))
+    }
+
+    /// Hands the value over, if nobody holds it.
+    pub fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.0.try_with(f)
+    }
+
+    /// The same for the task, whose waker it leaves otherwise.
+    pub fn poll_with<R>(&self, waker: &Waker, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        match self.0.poll_with(&mut Context::from_waker(waker), f) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        }
+    }
+}
+
 /// The end of a queue that adds.
 #[derive(Debug)]
 pub struct Producer<T>(spsc::Producer<T>);
@@ -311,6 +340,79 @@ impl Readers {
             }
         });
         found.expect("no deadline")
+    }
+}
+
+/// What a connection reads for its peer, and sends from its task or from the thread that flushes.
+#[derive(Debug)]
+#[allow(clippy::disallowed_types, reason = "loom's has no weak handles, and a signal's prompt is one")]
+pub struct Driven(std::sync::Arc<Sending>);
+
+#[derive(Debug)]
+struct Sending(baton::Baton<Turns>);
+
+#[derive(Debug)]
+struct Turns {
+    readers: Readers,
+    /// That of the task.
+    waker: Option<Waker>,
+    sent: usize,
+    all: usize,
+}
+
+impl Turns {
+    /// Sends what there is; `true` if that was the last, or the next announcement wakes the task.
+    fn turn(&mut self) -> bool {
+        while let Some((_, sent)) = self.readers.try_next() {
+            self.sent += if let Sent::Data(buffer) = sent { buffer.len() } else { 0 };
+        }
+        self.sent == self.all || self.waker.as_ref().is_some_and(|waker| self.readers.0.park(waker))
+    }
+}
+
+impl Prompt for Sending {
+    fn flushed(&self) -> bool {
+        let turn = |turns: &mut Turns| {
+            let done = turns.waker.is_some() && turns.turn();
+            if let Some(waker) = &turns.waker
+                && turns.sent == turns.all
+            {
+                waker.wake_by_ref(); // it waits for that
+            }
+            done
+        };
+        self.0.try_with(turn).unwrap_or(false)
+    }
+}
+
+impl Driven {
+    /// Of readers that are to send so many bytes.
+    #[must_use]
+    #[allow(clippy::disallowed_types, reason = "as above")]
+    pub fn new(readers: Readers, all: usize) -> Self {
+        Self(std::sync::Arc::new_cyclic(|sending: &std::sync::Weak<Sending>| {
+            readers.0.prompt(sending.clone());
+            Sending(baton::Baton::new(Turns { readers, waker: None, sent: 0, all }))
+        }))
+    }
+
+    /// Drives them as the task, until all is sent.
+    pub fn run(&self) {
+        let sent = block_on(None, |context| {
+            let waker = context.waker().clone();
+            loop {
+                let turned = self.0.0.poll_with(context, |turns| {
+                    turns.waker = Some(waker.clone());
+                    (turns.turn(), turns.sent == turns.all)
+                });
+                match turned {
+                    Poll::Ready((_, true)) => return Poll::Ready(()),
+                    Poll::Ready((false, _)) => {} // something was announced meanwhile
+                    Poll::Ready((true, _)) | Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        sent.expect("no deadline");
     }
 }
 

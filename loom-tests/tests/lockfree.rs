@@ -6,7 +6,7 @@
 
 use std::task::{Wake, Waker};
 
-use forebay::models::{Inbox, WakerCell, queue};
+use forebay::models::{Baton, Inbox, WakerCell, queue};
 use loom::{
     sync::{
         Arc,
@@ -184,6 +184,26 @@ fn two_wakes_of_one_thread_are_not_lost() {
 #[test]
 fn two_wakes_of_two_threads_are_not_lost() {
     notified_by(2, 1);
+}
+
+/// 2 threads: each has the value to itself, and finds it as the other has left it; the task is woken if it has asked.
+/// Mutants: J1, J2, J3, the waking of who has asked.
+#[test]
+fn a_baton_is_held_by_one_and_put_back_for_who_has_asked() {
+    loom::model(|| {
+        let baton = Arc::new(Baton::new(0));
+        let other = thread::spawn({
+            let baton = baton.clone();
+            move || (0..2).filter(|_| baton.try_with(|value| *value += 1).is_some()).count()
+        });
+        let mut turns = 0;
+        block_on(|waker| {
+            turns += usize::from(baton.poll_with(waker, |value| *value += 1).is_some());
+            turns == 1
+        });
+        turns += other.join().unwrap();
+        assert_eq!(baton.try_with(|value| *value), Some(turns));
+    });
 }
 
 /// 2 threads: more elements than a block holds; in order, and whole. Mutants: Q-F, Q-G.

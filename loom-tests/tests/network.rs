@@ -3,7 +3,7 @@
 
 use forebay::{
     gate::{BufferOrEvent, InputGate},
-    models::{Readers, Sent, Unread, remote, serve},
+    models::{Driven, Readers, Sent, Unread, remote, serve},
     partition::{Forward, RecordWriter, ResultPartition},
     pool::NetworkBufferPool,
 };
@@ -88,6 +88,26 @@ fn a_flush_that_is_gathered_is_sent_in_the_end() {
         let writer = writer.join().unwrap();
         assert!(readers.try_next().is_none(), "nothing else");
         drop(writer);
+    });
+}
+
+/// 2 threads, 1 segment that stays open: what is flushed is sent by the task, or on the thread that flushes if the task
+/// sleeps; if neither can the task is woken. Mutants: the waking behind a prompt.
+#[test]
+fn a_flush_is_sent_by_the_task_or_where_it_is_flushed() {
+    loom::model(|| {
+        let (_pool, partition, unread) = partition_of(1, 16);
+        let mut readers = Readers::new(1);
+        readers.open(unread, 2).unwrap();
+        let driven = Driven::new(readers, 4);
+        let writer = thread::spawn(move || {
+            let mut writer = RecordWriter::new(partition, Forward);
+            writer.emit(&b""[..]).unwrap(); // its length alone: 4 bytes
+            writer.flush();
+            writer
+        });
+        driven.run();
+        drop(writer.join().unwrap());
     });
 }
 

@@ -55,7 +55,7 @@ pub use overtaken::Overtaken;
 pub(crate) use overtaken::Ticket;
 pub(crate) use receiver::{Item, Next, Receiver};
 pub(crate) use sender::{Released, Sender};
-pub(crate) use signal::{Announced, Said, Signal, Upstream};
+pub(crate) use signal::{Announced, Prompt, Said, Signal, Upstream};
 
 use std::collections::VecDeque;
 
@@ -149,7 +149,7 @@ impl Shared {
         if before & QUEUED == 0 {
             // The token was with the reader from the start, so it has let go of it, and has said before who it is.
             let (signal, index) = self.reader().expect("attached before the first C2");
-            signal.announce(index);
+            signal.announce(index, told);
         }
         true
     }

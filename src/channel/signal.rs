@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, mem, task::Waker};
 
+use super::Told;
 use crate::{
     lockfree::{
         inbox::{Inbox, Links, MAX_INDEX},
@@ -30,6 +31,12 @@ pub(crate) trait Upstream: std::fmt::Debug + Send + Sync {
     fn gone(&self);
 }
 
+/// Who reads the channels that announce themselves, and can be made to on the thread that they do it on.
+pub(crate) trait Prompt: std::fmt::Debug + Send + Sync {
+    /// Something was flushed, and whoever reads sleeps. `false` if it is to be woken after all.
+    fn flushed(&self) -> bool;
+}
+
 /// One for each gate, shared with the writing ends of its channels.
 ///
 /// Priority events have one more index in the inbox, for all channels together: the gate so learns of them before
@@ -42,7 +49,12 @@ pub(crate) struct Signal {
     waker: WakerCell,
     priority: Mutex<Priority>,
     upstream: Option<Box<dyn Upstream>>,
+    /// Set before the gate parks for the first time, if ever.
+    prompt: Prompted,
 }
+
+#[allow(clippy::disallowed_types, reason = "written once, before anybody reads: loom has nothing to see in it")]
+type Prompted = std::sync::OnceLock<std::sync::Weak<dyn Prompt>>;
 
 /// Links of the channels, and one behind them for priority events.
 #[derive(Debug)]
@@ -85,6 +97,7 @@ impl Signal {
             waker: WakerCell::new(),
             priority: Mutex::new(Priority::default()),
             upstream: None,
+            prompt: Prompted::new(),
         }
     }
 
@@ -118,10 +131,20 @@ impl Signal {
         self.links.0.len() - 1
     }
 
+    /// Has `prompt` read what is flushed while the gate sleeps. The gate only, before it parks for the first time.
+    pub(crate) fn prompt(&self, prompt: std::sync::Weak<dyn Prompt>) {
+        let _ = self.prompt.set(prompt); // once
+    }
+
     /// Puts channel `index` into the gate's inbox, and wakes the gate if it sleeps. The caller has just turned the
     /// channel's `QUEUED` on, so it is not there yet.
-    pub(super) fn announce(&self, index: u32) {
-        if self.inbox.push(self.links.link(index), index) == Ok(true) {
+    pub(super) fn announce(&self, index: u32, told: Told) {
+        if self.inbox.push(self.links.link(index), index) != Ok(true) {
+            return;
+        }
+        let read = told == Told::Flushed
+            && self.prompt.get().and_then(std::sync::Weak::upgrade).is_some_and(|prompt| prompt.flushed());
+        if !read {
             self.waker.wake();
         }
     }
@@ -135,7 +158,7 @@ impl Signal {
             mem::replace(&mut priority.announced, true)
         };
         if !announced {
-            self.announce(self.channels() as u32);
+            self.announce(self.channels() as u32, Told::Whole);
         }
     }
 

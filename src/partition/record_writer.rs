@@ -411,7 +411,8 @@ impl<S> RecordWriter<S> {
         self.partition.subpartitions()
     }
 
-    /// Tells all readers of everything that was written. Lock-free; O(subpartitions).
+    /// Tells all readers of everything that was written. Lock-free; O(subpartitions). For a reader across hosts whose
+    /// connection sleeps it writes to the socket, once, as far as that takes it at once; so may the timer that flushes.
     pub fn flush(&mut self) {
         self.partition.flush();
     }

@@ -32,12 +32,13 @@
 
 use std::{
     collections::VecDeque,
+    sync::Weak,
     task::Waker,
     time::{Duration, Instant},
 };
 
 use crate::{
-    channel::{Announced, Item, Next, Receiver, SharedEvent, Signal},
+    channel::{Announced, Item, Next, Prompt, Receiver, SharedEvent, Signal},
     sync::Arc,
 };
 
@@ -141,7 +142,7 @@ const LARGE_PART: usize = 8 * 1024;
 /// out as they come.
 pub(super) const MOST_PARTS: usize = 1024;
 /// In less time no message gets to another thread by way of the system, and its answer back.
-const NO_ANSWER: Duration = Duration::from_micros(10);
+pub(super) const NO_ANSWER: Duration = Duration::from_micros(10);
 
 impl<T> Readers<T> {
     /// For at most `most` readers at a time.
@@ -364,6 +365,11 @@ impl<T> Readers<T> {
             }
         }
         None
+    }
+
+    /// Has `prompt` send what is flushed while who drives the connection sleeps. Before it parks for the first time.
+    pub(crate) fn prompt(&self, prompt: Weak<dyn Prompt>) {
+        self.signal.prompt(prompt);
     }
 
     /// Leaves `waker` for the next announcement; `false` if there is one, or a reader is in turn.

@@ -32,6 +32,7 @@ use crate::{
     memory::page_size,
     partition::{RecordWriter, ResultPartition, RoundRobin},
     pool::NetworkBufferPool,
+    transport::readers::NO_ANSWER,
     wire::{Decoder, Limits, Message, ResultPartitionId, Role},
 };
 
@@ -297,7 +298,10 @@ fn converse(seed: u64, cut: Option<(bool, usize)>, script: &Script) -> Outcome {
                     if numbers.below(2) == 0 {
                         connection.session.gathered();
                     }
-                    if let Poll::Ready(end) = connection.poll(&mut context, now) {
+                    if numbers.below(4) == 0 {
+                        // As who flushes would, or in vain.
+                        connection.flush(&mut context, now + NO_ANSWER);
+                    } else if let Poll::Ready(end) = connection.poll(&mut context, now) {
                         producer_failed = end.is_err();
                         server = None;
                     }

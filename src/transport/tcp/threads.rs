@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  threads(n)       network threads, each with a runtime of its own: a connection's task, its socket and its timers stay on
-//!                   one core; who writes or reads is on another, and they wake each other by calls to the system
+//!                   one core; who writes or reads is on another, and they wake each other by calls to the system;
+//!                   who flushes while the connection sleeps writes to its socket, and wakes nobody
 //!  runtime(handle)  a runtime of the caller's: where the tasks that write and read are on it too, and it has one thread,
 //!                   to wake is to push to that thread's own queue
 //! ```

@@ -2,21 +2,22 @@
 
 use std::{
     io::{self, IoSliceMut},
-    pin::pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{error::ConnectionError, registry::Delivery, session::Session};
-use crate::transport::tcp::{
-    drain::close_and_drain,
-    gathering::Gathering,
-    limits::{ServerLimits, after},
-    link::Link,
-    traffic::{Counter, Traffic},
+use crate::transport::{
+    readers::NO_ANSWER,
+    tcp::{
+        drain::close_and_drain,
+        limits::{ServerLimits, after},
+        link::Link,
+        traffic::{Counter, Traffic},
+    },
 };
 
 /// Requests are small: many of them fit.
@@ -41,6 +42,8 @@ pub(crate) struct Connection<L> {
     /// Send all there is, then end.
     shutdown: bool,
     written_to_link: bool,
+    /// When it was driven last.
+    turned: Instant,
     counter: Arc<Counter>,
     counted: Traffic,
 }
@@ -66,6 +69,7 @@ impl<L: Link> Connection<L> {
             last: None,
             shutdown: false,
             written_to_link: false,
+            turned: started,
             counter,
             counted: Traffic::default(),
         }
@@ -79,6 +83,7 @@ impl<L: Link> Connection<L> {
     }
 
     fn poll_inner(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ConnectionError>> {
+        self.turned = now;
         self.session.turn(now);
         loop {
             self.take_deliveries(context);
@@ -107,6 +112,25 @@ impl<L: Link> Connection<L> {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Sends what a channel's writer has just flushed, in one write. `false` if there is more to do, for which to
+    /// [poll](Self::poll).
+    pub(crate) fn flush(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        let soon = now.saturating_duration_since(self.turned) < NO_ANSWER;
+        if soon || self.last.is_some() || self.shutdown || !self.session.out.is_empty() {
+            return false;
+        }
+        self.turned = now;
+        self.session.turn(now);
+        self.session.fill();
+        let written = self.write_once(context, now).is_ok_and(|written| written.is_ready());
+        self.counter.add(&mut self.counted, self.session.traffic);
+        written
+            && self.session.out.is_empty()
+            && matches!(self.poll_flush(context), Poll::Ready(Ok(())))
+            && !self.session.is_gathering()
+            && self.session.park(context.waker())
     }
 
     fn take_deliveries(&mut self, context: &mut Context<'_>) {
@@ -145,28 +169,39 @@ impl<L: Link> Connection<L> {
 
     fn poll_write(&mut self, context: &mut Context<'_>, now: Instant) -> Result<Poll<()>, ConnectionError> {
         while !self.session.out.is_empty() {
-            let link = &mut self.link;
-            match self.session.out.with_parts(|parts| link.poll_write(context, parts)) {
-                Poll::Pending => {
-                    self.stalled.get_or_insert(now);
-                    return Ok(Poll::Pending);
-                }
-                Poll::Ready(Ok(0)) => return Err(ConnectionError::Write(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(written) => {
-                    let written = written.map_err(ConnectionError::Write)?;
-                    self.session.out.advance(written);
-                    if self.link.copies() {
-                        self.session.traffic.copied += written as u64;
-                    }
-                }
+            if self.write_once(context, now)?.is_pending() {
+                return Ok(Poll::Pending);
             }
-            self.session.traffic.calls += 1;
-            self.stalled = None;
-            self.written_to_link = true;
             if self.last.is_none() {
                 self.session.fill();
             }
         }
+        Ok(Poll::Ready(()))
+    }
+
+    /// One write of what there is, if anything is.
+    fn write_once(&mut self, context: &mut Context<'_>, now: Instant) -> Result<Poll<()>, ConnectionError> {
+        if self.session.out.is_empty() {
+            return Ok(Poll::Ready(()));
+        }
+        let link = &mut self.link;
+        match self.session.out.with_parts(|parts| link.poll_write(context, parts)) {
+            Poll::Pending => {
+                self.stalled.get_or_insert(now);
+                return Ok(Poll::Pending);
+            }
+            Poll::Ready(Ok(0)) => return Err(ConnectionError::Write(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(written) => {
+                let written = written.map_err(ConnectionError::Write)?;
+                self.session.out.advance(written);
+                if self.link.copies() {
+                    self.session.traffic.copied += written as u64;
+                }
+            }
+        }
+        self.session.traffic.calls += 1;
+        self.stalled = None;
+        self.written_to_link = true;
         Ok(Poll::Ready(()))
     }
 
@@ -216,47 +251,4 @@ impl<L> Drop for Connection<L> {
             }
         });
     }
-}
-
-/// Polls `connection` until it has ended, and minds the time. What is flushed in quick succession is gathered for `gather`.
-pub(crate) async fn run<L: Link>(connection: &mut Connection<L>, gather: Duration) -> Result<(), ConnectionError> {
-    let mut sleep = pin!(None);
-    let mut asleep_until: Option<Instant> = None;
-    let mut requested = false;
-    let mut gathering = Gathering::new(gather);
-    connection.session.gather(gathering.is_possible().then(Instant::now));
-    std::future::poll_fn(|context| {
-        loop {
-            if let Poll::Ready(end) = connection.poll(context, Instant::now()) {
-                return Poll::Ready(end);
-            }
-            if connection.session.is_gathering()
-                && let Poll::Ready(over) = gathering.poll(context)
-            {
-                if over.is_err() {
-                    connection.session.gather(None); // the system has no timer for it
-                }
-                connection.session.gathered();
-                continue;
-            }
-            if connection.session.has_requested() && !std::mem::replace(&mut requested, true) {
-                sleep.set(None); // while there is any, the system sets a timer whenever the thread has nothing to do
-                asleep_until = None;
-            }
-            let Some(deadline) = connection.deadline() else { return Poll::Pending };
-            // A deadline that moves away is looked at when the nearer one comes: no timer is set for each write.
-            if asleep_until.is_none_or(|until| deadline < until) {
-                sleep.set(Some(tokio::time::sleep_until(deadline.into())));
-                asleep_until = Some(deadline);
-            }
-            if let Some(sleep) = sleep.as_mut().as_pin_mut() {
-                ready!(sleep.poll(context));
-            }
-            asleep_until = None;
-            if let Err(error) = connection.expire(Instant::now()) {
-                return Poll::Ready(Err(error));
-            }
-        }
-    })
-    .await
 }

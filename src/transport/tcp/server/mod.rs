@@ -10,6 +10,7 @@
 
 mod changed;
 pub(super) mod connection;
+mod driven;
 mod error;
 pub(super) mod registry;
 pub(super) mod session;
@@ -32,7 +33,8 @@ pub use registry::AlreadyServed;
 
 use self::{
     changed::Changed,
-    connection::{Connection, run},
+    connection::Connection,
+    driven::run,
     registry::{Delivery, PartitionState, Registry, Waiter},
     session::Session,
 };
@@ -165,7 +167,7 @@ impl ServerBuilder {
     /// Runs on a runtime of the caller's, which must have I/O and timers, instead of threads of its own.
     ///
     /// Where writers and readers are tasks on that runtime too, and it has one thread, a record that is flushed is on its way
-    /// without waking another thread: a round trip takes about half as long. What such tasks do in between, the network waits
+    /// without another thread: a round trip takes less. What such tasks do in between, the network waits
     /// for: a task that blocks (with `emit` in place of `emit_async`, or `next` in place of `poll_next`) waits for ever for what
     /// only its own thread could bring. A runtime with several threads is as good, and wakes among them.
     ///
@@ -509,8 +511,8 @@ async fn accept(listener: tokio::net::TcpListener, handles: Vec<Handle>, registr
             let end = match shared.link(stream).await {
                 Ok(link) => {
                     let sent = shared.sent.clone();
-                    let mut connection = Connection::new(link, session, delivered, shared.limits, sent, started);
-                    run(&mut connection, shared.options.gather).await
+                    let connection = Connection::new(link, session, delivered, shared.limits, sent, started);
+                    run(connection, shared.options.gather).await
                 }
                 Err(error) => Err(error),
             };

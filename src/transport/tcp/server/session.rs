@@ -11,7 +11,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, Weak},
     task::Waker,
     time::Instant,
 };
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     buffer::DataType,
-    channel::{Event, Item, Receiver},
+    channel::{Event, Item, Prompt, Receiver},
     transport::readers::{Found, Readers},
     transport::tcp::{
         events,
@@ -433,6 +433,11 @@ impl Session {
         if let Ok(head) = header.encode() {
             self.out.push_event(head, bytes);
         }
+    }
+
+    /// Has `prompt` send what is flushed while nobody drives the session. Before it parks for the first time.
+    pub(crate) fn prompt(&self, prompt: Weak<dyn Prompt>) {
+        self.readers.prompt(prompt);
     }
 
     /// Leaves `waker` for when a channel has something; `false` if one has.
