@@ -57,16 +57,14 @@ impl std::fmt::Debug for Stage {
 #[repr(C)] // what a record needs comes first, and together
 pub(crate) struct StagedBuilder {
     stage: Option<Box<Stage>>,
-    /// Bytes in the stage (T1).
-    staged: u16,
+    /// Bytes in the stage (T1). Each record waits for what the one before stored here: 32 bits are there sooner than 16.
+    staged: u32,
     /// Bytes that the stage may have before it is looked at closer (T2).
-    limit: u16,
+    limit: u32,
     /// Bytes that were shown.
     shown: u32,
     builder: Option<BufferBuilder>,
 }
-
-const _: () = assert!(FULL + 2 * LINE <= u16::MAX as usize);
 
 impl StagedBuilder {
     /// Bytes that find a place in the stage, once lines that are whole have left it.
@@ -105,14 +103,16 @@ impl StagedBuilder {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as `BufferBuilder::commit_with`")]
     pub(crate) fn stage(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
-        let (staged, limit) = (usize::from(self.staged), usize::from(self.limit));
-        if len > limit - staged {
-            return false; // T2
+        // T2: nothing wraps. Said so that the compiler sees that nothing below does, and looks at the end of the stage only.
+        let room = self.limit.wrapping_sub(self.staged) as usize;
+        if len > room {
+            return false;
         }
+        let staged = self.staged as usize;
         let Some(stage) = &mut self.stage else { return false };
         let Some(bytes) = stage.0[START..].get_mut(staged..staged + len) else { return false };
         write(bytes);
-        self.staged = (staged + len) as u16;
+        self.staged = (staged + len) as u32;
         true
     }
 
@@ -155,7 +155,7 @@ impl StagedBuilder {
         let src = &src[..src.len().min(self.remaining())];
         let Some(mut staged) = self.staged() else { return self.append_into_cache(src) };
         if src.len() < LONG {
-            if usize::from(*staged.count) + src.len() > FULL {
+            if *staged.count as usize + src.len() > FULL {
                 staged.move_lines();
             }
             copy(staged.next(src.len()), src);
@@ -234,19 +234,19 @@ impl StagedBuilder {
 
     /// Bytes written so far, shown or not.
     pub(crate) fn written(&self) -> usize {
-        self.builder.as_ref().map_or(0, BufferBuilder::written) + usize::from(self.staged)
+        self.builder.as_ref().map_or(0, BufferBuilder::written) + self.staged as usize
     }
 
     /// Bytes that still fit; none if no segment is open.
     #[inline]
     pub(crate) fn remaining(&self) -> usize {
-        self.builder.as_ref().map_or(0, |builder| builder.remaining() - usize::from(self.staged)) // T1
+        self.builder.as_ref().map_or(0, |builder| builder.remaining() - self.staged as usize) // T1
     }
 
     /// Sets the limit anew, for what the builder or the stage has is another.
     fn set_limit(&mut self) {
         let fits = self.builder.as_ref().map_or(0, |builder| builder.remaining().saturating_sub(1));
-        self.limit = (FULL.min(fits) as u16).max(self.staged).max(1); // T2
+        self.limit = (FULL.min(fits) as u32).max(self.staged).max(1); // T2
     }
 
     /// The stage and the segment, if records go by the stage.
@@ -269,15 +269,15 @@ impl StagedBuilder {
 /// A stage that is in use, and the segment behind it.
 struct Staged<'a> {
     stage: &'a mut Stage,
-    count: &'a mut u16,
+    count: &'a mut u32,
     builder: &'a mut BufferBuilder,
 }
 
 impl Staged<'_> {
     /// The next `len` bytes: they are not beyond [`FULL`], or there was a [`move_lines`](Self::move_lines).
     fn next(&mut self, len: usize) -> &mut [u8] {
-        let start = START + usize::from(*self.count);
-        *self.count += len as u16;
+        let start = START + *self.count as usize;
+        *self.count += len as u32;
         &mut self.stage.0[start..start + len]
     }
 
@@ -287,13 +287,13 @@ impl Staged<'_> {
     /// before it is there: so the lines that are not in the stage go first.
     fn append_lines(&mut self, src: &[u8]) {
         let (Some(first), Some(last)) = (src.first_chunk::<LINE>(), src.last_chunk::<LINE>()) else { return };
-        let staged = usize::from(*self.count);
+        let staged = *self.count as usize;
         let head = (self.builder.written() + staged).wrapping_neg() % LINE; // ends the line
         copy_line(self.line_at(START + staged), first);
         let (lines, tail) = src[head..].split_at((src.len() - head) / LINE * LINE);
         self.builder.append_both_past_cache(&self.stage.0[START..START + staged + head], lines);
         copy_line(self.line_at(START + tail.len() - LINE), last);
-        *self.count = tail.len() as u16;
+        *self.count = tail.len() as u32;
     }
 
     /// A line's worth of the stage.
@@ -304,16 +304,16 @@ impl Staged<'_> {
     /// Moves the lines that are whole to the segment; less than one is left.
     #[inline(never)]
     fn move_lines(&mut self) {
-        let (written, staged) = (self.builder.written(), usize::from(*self.count));
+        let (written, staged) = (self.builder.written(), *self.count as usize);
         let whole = ((written + staged) / LINE * LINE).saturating_sub(written);
         self.builder.append_past_cache(&self.stage.0[START..START + whole]);
         self.stage.0.copy_within(START + whole..START + whole + LINE, START); // less, but a line is copied faster
-        *self.count -= whole as u16;
+        *self.count -= whole as u32;
     }
 
     /// Moves everything to the segment; what follows may be committed.
     fn move_all(&mut self) {
-        self.builder.append_past_cache(&self.stage.0[START..START + usize::from(*self.count)]);
+        self.builder.append_past_cache(&self.stage.0[START..START + *self.count as usize]);
         *self.count = 0;
         stream_fence(); // T3
     }
