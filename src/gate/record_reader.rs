@@ -438,6 +438,10 @@ impl<G: Input> RecordReader<G> {
                     }
                 }
             }
+            // First as any other: a lone record that was flushed is mostly a whole one.
+            if let Some(place) = self.at_hand() {
+                return Poll::Ready(Ok(Some(Arrived::Record(Found::InPlace(place)))));
+            }
             if let Some(found) = self.next_at_hand()? {
                 return Poll::Ready(Ok(Some(Arrived::Record(found))));
             }

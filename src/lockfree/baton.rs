@@ -60,8 +60,9 @@ impl<T> Baton<T> {
             if !std::mem::replace(&mut registered, true) {
                 self.waker.register(context.waker());
             }
-            // Relaxed, both: who puts it back finds the waker by the cell's own order, and was asked before, if it was.
-            match self.state.compare_exchange(HELD, ASKED, Ordering::Relaxed, Ordering::Relaxed) {
+            // Release, for J3 of the holder to see the waker: its wake comes behind our leave in the cell. Failure: Relaxed,
+            // nothing is touched. (No model tells it from Relaxed: loom has a read-modify-write see the last one always.)
+            match self.state.compare_exchange(HELD, ASKED, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) | Err(ASKED) => return Poll::Pending,
                 Err(_) => {} // it is free again
             }
@@ -81,8 +82,8 @@ struct PutBack<'a, T>(&'a Baton<T>);
 
 impl<T> Drop for PutBack<'_, T> {
     fn drop(&mut self) {
-        // ORDERING J3 Release, pairs with J1 and J2: the value as we leave it.
-        if self.0.state.swap(FREE, Ordering::Release) == ASKED {
+        // ORDERING J3 AcqRel: Release pairs with J1 and J2, the value as we leave it; Acquire with who has asked, its waker.
+        if self.0.state.swap(FREE, Ordering::AcqRel) == ASKED {
             self.0.waker.wake();
         }
     }
