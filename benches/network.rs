@@ -50,14 +50,14 @@ fn main() {
     let wanted =
         |title: &str| filter.as_ref().is_none_or(|filter| title.contains(filter.as_str()) || filter == "network");
     println!("forebay {}, {} cores", env!("CARGO_PKG_VERSION"), thread::available_parallelism().map_or(0, usize::from));
-    for (payload, bytes) in [(SEGMENT - 4, 256 << 20), (1 << 20, 256 << 20), (1024, 128 << 20), (64, 32 << 20)] {
+    for (payload, bytes) in [(SEGMENT - 4, 256 << 20), (1 << 20, 256 << 20), (1024, 128 << 20), (64, 128 << 20)] {
         let title = format!("throughput: {payload} B records over one channel, per 32 KiB");
         if wanted(&title) {
             throughput(&title, payload, bytes, 1, None);
         }
     }
     if wanted("throughput: 64 B records over 256 channels, per 32 KiB") {
-        throughput("throughput: 64 B records over 256 channels, per 32 KiB", 64, 32 << 20, 256, None);
+        throughput("throughput: 64 B records over 256 channels, per 32 KiB", 64, 128 << 20, 256, None);
     }
     if wanted("stalled: 1 KiB records over 999 channels of a connection, per 32 KiB") {
         stalled("stalled: 1 KiB records over 999 channels of a connection, per 32 KiB");
@@ -255,7 +255,7 @@ impl Pair {
     }
 
     fn on(channels: u32, server: ServerBuilder, client: ClientBuilder) -> Self {
-        let pool = NetworkBufferPool::builder().segments(4 * channels + 256).build().expect("memory");
+        let pool = NetworkBufferPool::builder().segments(4 * channels + 256).prefault(true).build().expect("memory");
         let server = server.start("127.0.0.1:0").expect("loopback");
         Self { pool, server, client: client.start().expect("a thread"), channels, next: 0 }
     }
@@ -275,8 +275,7 @@ impl Pair {
         let (partition, _) = self.server.serve(id, producer, channels as usize).expect("a new id");
         let address = self.server.local_addr().to_string();
         let remotes: Vec<_> = (0..channels).map(|n| RemotePartition::new(address.clone(), id, n)).collect();
-        let options = GateOptions::default().floating(std::env::var("FL").map_or(30, |f| f.parse().unwrap()));
-        let gate = self.client.gate(&self.pool, &options, &remotes).expect("segments");
+        let gate = self.client.gate(&self.pool, &GateOptions::default().floating(30), &remotes).expect("segments");
         (partition, RecordReader::new(gate, 2 << 20))
     }
 
