@@ -61,8 +61,6 @@ pub(crate) struct StagedBuilder {
     staged: u32,
     /// Bytes that the stage may have before it is looked at closer (T2).
     limit: u32,
-    /// Bytes that were shown.
-    shown: u32,
     builder: Option<BufferBuilder>,
 }
 
@@ -70,10 +68,9 @@ impl StagedBuilder {
     /// Bytes that find a place in the stage, once lines that are whole have left it.
     pub(crate) const STAGED: usize = FULL - LINE;
 
-    /// Begins a segment, by the stage if it `stages`. None is open.
+    /// Begins a segment, by the stage if it `stages`. None is open. Of a new one nothing is shown.
     pub(crate) fn open(&mut self, builder: BufferBuilder, stages: bool) {
         debug_assert!(self.builder.is_none() && self.limit == 0);
-        self.shown = 0;
         self.builder = Some(builder);
         if stages {
             self.begin_stage();
@@ -87,10 +84,10 @@ impl StagedBuilder {
         self.set_limit();
     }
 
-    /// Bytes that were committed one record after the other, none of them shown; 0 if records go by the stage.
+    /// Bytes that were committed one record after the other, if none of them was shown; 0 if records go by the stage.
     #[inline]
-    pub(crate) fn committed_unshown(&self) -> usize {
-        if self.limit == 0 && self.shown == 0 { self.written() } else { 0 }
+    pub(crate) fn committed_unshown(&self, shown: u32) -> usize {
+        if self.limit == 0 && shown == 0 { self.written() } else { 0 }
     }
 
     /// Whether a segment is open.
@@ -200,24 +197,23 @@ impl StagedBuilder {
     }
 
     /// As [`commit_each`](Self::commit_each), for the reader is about to be told; `false` if it was told of all of it before.
-    pub(crate) fn show(&mut self) -> bool {
+    /// So many bytes were `shown`, which whoever has this keeps for it.
+    pub(crate) fn show(&mut self, shown: &mut u32) -> bool {
         let written = self.written();
-        if written == self.shown as usize {
+        if written == *shown as usize {
             return false;
         }
         if self.limit > 0 {
             self.commit_each();
         }
-        self.shown = written as u32;
+        *shown = written as u32;
         true
     }
 
-    /// Ends the segment, if one is open, with all that was written, and says whether some of it was
-    /// [shown](Self::show) before.
-    pub(crate) fn finish(&mut self) -> Option<bool> {
+    /// Ends the segment with all that was written; `false` if none is open.
+    pub(crate) fn finish(&mut self) -> bool {
         self.end_stage();
-        self.builder.take()?.finish();
-        Some(self.shown > 0)
+        self.builder.take().map(BufferBuilder::finish).is_some()
     }
 
     /// Drops the segment, which nobody will read.

@@ -33,6 +33,16 @@ impl Sender {
         &mut self.queue.notes
     }
 
+    /// A number for the same; at first 0.
+    pub(crate) fn noted(&self) -> u32 {
+        self.queue.noted
+    }
+
+    /// Changes it.
+    pub(crate) fn noted_mut(&mut self) -> &mut u32 {
+        &mut self.queue.noted
+    }
+
     /// Adds a segment that is about to be filled. The reader is not told yet.
     pub(crate) fn add(&mut self, consumer: BufferConsumer) {
         self.count();

@@ -76,9 +76,11 @@ pub(crate) struct Producer<T> {
     shared: Arc<Shared<T>>,
     /// `None` before the first (Q4).
     block: Option<NonNull<Block<T>>>,
-    filled: u32,
+    filled: u8,
     /// Whatever its owner keeps here, where it costs nothing: beside this end it would be eight bytes.
     pub(crate) notes: [u8; 2],
+    /// The same.
+    pub(crate) noted: u32,
 }
 
 /// The end that takes. See the [module](self).
@@ -99,9 +101,9 @@ unsafe impl<T: Send> Send for Consumer<T> {}
 /// An empty queue.
 pub(crate) fn queue<T>() -> (Producer<T>, Consumer<T>) {
     let [spare, first] = [ptr::null_mut(); 2].map(AtomicPtr::new);
-    let (shared, used_up) = (Arc::new(Shared { spare, first }), BLOCK as u32);
-    let producer = Producer { shared: shared.clone(), block: None, filled: used_up, notes: [0; 2] };
-    (producer, Consumer { shared, block: None, taken: used_up, filled: used_up })
+    let (shared, used_up) = (Arc::new(Shared { spare, first }), BLOCK as u8);
+    let producer = Producer { shared: shared.clone(), block: None, filled: used_up, notes: [0; 2], noted: 0 };
+    (producer, Consumer { shared, block: None, taken: used_up.into(), filled: used_up.into() })
 }
 
 impl<T> Producer<T> {
@@ -132,7 +134,7 @@ impl<T> Producer<T> {
         });
         self.filled += 1;
         // ORDERING Q-F Release, pairs with Q-G in `advance`: the slot is written before it is counted.
-        self.block().filled.store(self.filled, Ordering::Release);
+        self.block().filled.store(self.filled.into(), Ordering::Release);
     }
 }
 

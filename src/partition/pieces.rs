@@ -250,6 +250,7 @@ impl ResultPartition {
                 subpartition.add(builder.create_consumer());
             }
             self.broadcast.open(builder, false);
+            self.broadcast_shown = 0;
         }
         Poll::Ready(Ok(&mut self.broadcast))
     }

@@ -43,6 +43,8 @@ pub struct ResultPartition {
     pub(super) bytes: u64,
     /// The segment being filled for all subpartitions at once. While it is there, no subpartition has one of its own.
     pub(super) broadcast: StagedBuilder,
+    /// Bytes of it that were shown.
+    pub(super) broadcast_shown: u32,
     /// A subpartition whose reader was found to be gone when something was broadcast.
     pub(super) gone: Option<usize>,
     /// A record that does not fit, and has its bytes not in one piece, is serialized here first.
@@ -65,6 +67,7 @@ impl ResultPartition {
             pool,
             subpartitions: senders.into_iter().map(ResultSubpartition::new).collect(),
             broadcast: StagedBuilder::default(),
+            broadcast_shown: 0,
             gone: None,
             scratch: Vec::new(),
             rest: None,
@@ -177,7 +180,7 @@ impl ResultPartition {
     }
 
     pub(super) fn finish_broadcast(&mut self) {
-        if self.broadcast.finish().is_some() {
+        if self.broadcast.finish() {
             for subpartition in &self.subpartitions {
                 subpartition.sender().set_open(false);
             }
@@ -192,7 +195,7 @@ impl ResultPartition {
             let _ = self.write_rest(&mut Wait::Try);
         }
         if self.broadcast.is_open() {
-            if self.broadcast.show() {
+            if self.broadcast.show(&mut self.broadcast_shown) {
                 self.tell_all(Told::Flushed);
             }
         } else {

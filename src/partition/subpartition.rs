@@ -14,7 +14,8 @@ use crate::{
 pub(super) struct ResultSubpartition {
     /// The segment being filled.
     open: StagedBuilder,
-    /// Has in its notes the [`Staging`], and whether the reader was found to be gone: thousands of these may be idle.
+    /// Has in its notes the [`Staging`], whether the reader was found to be gone, and the bytes of the open segment that
+    /// were shown: thousands of these may be idle.
     sender: Sender,
 }
 
@@ -67,6 +68,7 @@ impl ResultSubpartition {
     pub(super) fn open(&mut self, buffer: BufferMut) {
         let (builder, consumer) = buffer.into_builder_and_consumer();
         self.add(consumer);
+        *self.sender.noted_mut() = 0;
         self.open.open(builder, self.staging() == Staging::Now);
     }
 
@@ -74,7 +76,7 @@ impl ResultSubpartition {
     /// does not go that way yet.
     #[inline]
     pub(super) fn stage_if_enough(&mut self) {
-        if self.staging() == Staging::NotYet && self.open.committed_unshown() >= ENOUGH {
+        if self.staging() == Staging::NotYet && self.open.committed_unshown(self.sender.noted()) >= ENOUGH {
             self.set_staging(Staging::Now);
             self.open.begin_stage();
         }
@@ -104,11 +106,12 @@ impl ResultSubpartition {
 
     /// Finishes the open segment; `false` if there is none.
     fn finish_open(&mut self) -> bool {
-        let Some(shown) = self.open.finish() else { return false };
-        if self.staging() != Staging::Never {
+        let finished = self.open.finish();
+        if finished && self.staging() != Staging::Never {
+            let shown = self.sender.noted() > 0;
             self.set_staging(if shown { Staging::NotYet } else { Staging::Now });
         }
-        true
+        finished
     }
 
     /// Gives up what it has beside segments. None is open.
@@ -118,7 +121,7 @@ impl ResultSubpartition {
 
     /// Tells the reader of what was written to the open segment, if it is more than it was told of.
     pub(super) fn flush(&mut self) {
-        if self.open.show() {
+        if self.open.show(self.sender.noted_mut()) {
             if self.staging() == Staging::Now {
                 self.set_staging(Staging::NotYet);
             }
