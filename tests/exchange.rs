@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, thread};
 
 use forebay::{
+    Event, StopMode,
     gate::{GateError, InputGate, ReadError, RecordReader},
     partition::{
         Broadcast, ChannelSelector, Forward, HashByKey, RecordWriter, ResultPartition, RoundRobin, WriteError,
@@ -432,5 +433,40 @@ fn however_many_channels_are_flushed_often_each_is_read_at_once() {
             }
             assert!((0..producers).all(|channel| from[channel] == usize::from(channel < writing)), "{from:?}");
         }
+    }
+}
+
+/// The short way to what is flushed one by one is left for whatever does not fit it, and taken again.
+#[test]
+fn records_that_are_waited_for_one_by_one_keep_their_order() {
+    for producers in [1, 2, 3] {
+        let (_pool, partitions, mut gates) = join(producers, 1, 8);
+        let mut writers: Vec<_> =
+            partitions.into_iter().map(|partition| RecordWriter::new(partition, Forward)).collect();
+        let mut reader = RecordReader::new(gates.remove(0), 1 << 14);
+        let record = |round: usize, len: usize| -> Vec<u8> { (0..len).map(|at| (round + at) as u8).collect() };
+        for round in 0..if cfg!(miri) { 16 } else { 400_usize } {
+            // The first flushes each, and now and then a record spans, an event comes between, or the others have one too.
+            let len = [8, 0, 100, 1, 8, 9_000, 8][round % 7];
+            let writing = if round % 5 == 4 { producers } else { 1 };
+            for (nth, writer) in writers[..writing].iter_mut().enumerate() {
+                writer.emit(&record(round, len + nth)[..]).unwrap();
+                writer.flush();
+            }
+            if round % 11 == 10 {
+                writers[0].broadcast_event(Event::EndOfData(StopMode::Drain)).unwrap();
+            }
+            let mut from = vec![false; producers];
+            for _ in 0..writing {
+                let read = reader.next().unwrap().unwrap();
+                assert_eq!(read.bytes(), record(round, len + read.channel()));
+                assert!(!std::mem::replace(&mut from[read.channel()], true), "once");
+            }
+            if round % 3 == 2 {
+                assert!(reader.try_next().unwrap().is_none(), "no more now");
+            }
+        }
+        writers.into_iter().for_each(RecordWriter::close);
+        assert!(reader.next().unwrap().is_none() && reader.is_ended());
     }
 }

@@ -73,6 +73,18 @@ impl Receiver {
         self.poll_for(true)
     }
 
+    /// As [`poll`](Self::poll), but finds nothing but what was committed of a segment that is still being filled. Wait-free.
+    #[inline]
+    pub(crate) fn poll_part(&mut self) -> Option<Buffer> {
+        match self.queue.as_mut()?.front()? {
+            Entry::Data(consumer) => {
+                consumer.prefetch(); // beside the length, rather than after it
+                consumer.build_unfinished().ok()?
+            }
+            _ => None,
+        }
+    }
+
     /// As [`poll`](Self::poll), but leaves a segment that is still being filled alone. Wait-free.
     pub(crate) fn poll_whole(&mut self) -> Option<Item> {
         self.poll_for(false)

@@ -170,6 +170,12 @@ impl Signal {
         }
     }
 
+    /// Whether nothing has announced itself. The gate only.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.inbox.is_empty()
+    }
+
     /// Moves the channels with a priority event into `to`, once for each event. The gate only, when
     /// [`collect`](Self::collect) says so. Blocking for a moment, as [`announce_priority`](Self::announce_priority).
     pub(crate) fn collect_priority(&self, to: &mut VecDeque<u32>) {

@@ -133,6 +133,14 @@ pub trait Input: fmt::Debug {
     #[doc(hidden)]
     fn waits(&mut self, waits: bool);
 
+    /// The short way to what one writer flushes, record by record: what [`try_next`](Self::try_next) would find in one of
+    /// `looks` looks, or nothing where it takes more than a look at the open segment of the only channel that is in turn.
+    #[doc(hidden)]
+    fn next_part(&mut self, looks: u32) -> Option<(usize, Buffer)> {
+        let _ = looks;
+        None
+    }
+
     /// As [`try_next`](Self::try_next), but waits until there is something; `None` when every channel has ended.
     /// Blocking, on the producers: waits as its [`WaitStrategy`] says.
     ///

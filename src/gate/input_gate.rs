@@ -12,6 +12,7 @@ use super::{
     input_channel::{Consumption, InputChannel, Polled},
 };
 use crate::{
+    buffer::Buffer,
     channel::{Announced, Event, Item, Receiver, Said, SharedEvent, Signal},
     lockfree::wait::{WaitStrategy, Waited},
     sync::Arc,
@@ -402,6 +403,29 @@ impl Input for InputGate {
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         self.poll_next(context)
+    }
+
+    #[inline]
+    fn next_part(&mut self, looks: u32) -> Option<(usize, Buffer)> {
+        let [index] = self.watched[..] else { return None };
+        if self.owed.is_some() || !self.ready.is_empty() || !self.priority.is_empty() {
+            return None;
+        }
+        let looks = if self.strategy == WaitStrategy::Park { looks.min(1) } else { looks };
+        let channel = &mut self.channels[index as usize];
+        for nth in 0..looks {
+            if nth > 0 {
+                std::hint::spin_loop();
+            }
+            if !self.signal.is_quiet() {
+                return None;
+            }
+            if let Some(part) = channel.poll_part() {
+                self.idle.end();
+                return Some((index as usize, part));
+            }
+        }
+        None
     }
 
     fn block_consumption(&mut self, channel: usize) {

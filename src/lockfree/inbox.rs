@@ -128,6 +128,12 @@ impl Inbox {
         Chain { next: self.top.swap(EMPTY, Ordering::Acquire) }
     }
 
+    /// Whether [`take_all`](Self::take_all) would find nothing now. Owner only. Wait-free.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.top.load(Ordering::Relaxed) > MAX_INDEX // as in `take_all`
+    }
+
     /// Says that the owner is about to sleep; `false` if something has arrived, so it must not. Owner only. Wait-free.
     pub(crate) fn park(&self) -> bool {
         // ORDERING I4 Release, pairs with the Acquire half of I1: the waker registered before this is seen by whoever
