@@ -446,7 +446,8 @@ fn records_that_are_waited_for_one_by_one_keep_their_order() {
         let mut reader = RecordReader::new(gates.remove(0), 1 << 14);
         let record = |round: usize, len: usize| -> Vec<u8> { (0..len).map(|at| (round + at) as u8).collect() };
         for round in 0..if cfg!(miri) { 16 } else { 400_usize } {
-            // The first flushes each, and now and then a record spans, an event comes between, or the others have one too.
+            // The first flushes each, and now and then a record spans, an event comes between, or the others have one
+            // too.
             let len = [8, 0, 100, 1, 8, 9_000, 8][round % 7];
             let writing = if round % 5 == 4 { producers } else { 1 };
             for (nth, writer) in writers[..writing].iter_mut().enumerate() {

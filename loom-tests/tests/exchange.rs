@@ -58,8 +58,8 @@ fn one_segment_goes_back_and_forth() {
     });
 }
 
-/// 2 threads, 2 segments: behind a segment that was filled without a flush, records are put together aside; what is there
-/// when the segment ends is moved to it (R1). Mutant: the moving in `StagedBuilder::finish`.
+/// 2 threads, 2 segments: behind a segment that was filled without a flush, records are put together aside; what is
+/// there when the segment ends is moved to it (R1). Mutant: the moving in `StagedBuilder::finish`.
 #[test]
 fn what_was_put_together_is_there_at_the_end() {
     loom::model(|| {
@@ -100,8 +100,9 @@ fn a_flush_shows_what_was_put_together() {
     });
 }
 
-/// A flush shows what was written while the segment stays open. Nothing follows it, so a reader that overlooks it sleeps
-/// for ever (M4). Mutants: telling the reader in `flush`, the wake in `Signal::announce`, the waker in `Signal::park`.
+/// A flush shows what was written while the segment stays open. Nothing follows it, so a reader that overlooks it
+/// sleeps for ever (M4). Mutants: telling the reader in `flush`, the wake in `Signal::announce`, the waker in
+/// `Signal::park`.
 #[test]
 fn a_flush_is_not_overlooked() {
     loom::model(|| {
@@ -240,8 +241,8 @@ fn two_channels_of_one_gate() {
     });
 }
 
-/// The reader goes away while the writer waits for the segment it holds: the writer gets an error, and the segment comes
-/// home. Mutant: the draining in `Receiver::release`.
+/// The reader goes away while the writer waits for the segment it holds: the writer gets an error, and the segment
+/// comes home. Mutant: the draining in `Receiver::release`.
 #[test]
 fn a_reader_that_goes_away_frees_its_writer() {
     loom::model(|| {
@@ -263,7 +264,8 @@ fn a_reader_that_goes_away_frees_its_writer() {
     });
 }
 
-/// The writer goes away without closing: the reader hears of it, and does not wait for ever. Mutant: telling the reader in `Sender::send`.
+/// The writer goes away without closing: the reader hears of it, and does not wait for ever. Mutant: telling the reader
+/// in `Sender::send`.
 #[test]
 fn a_writer_that_goes_away_is_an_error() {
     loom::model(|| {
@@ -293,9 +295,9 @@ fn the_timer_flushes_beside_the_writer() {
     });
 }
 
-/// 2 threads: the reader goes away while the writer tells it of its segments. The writer waits for the one that it has, and
-/// once both are through, everything that was on the way is home: a borrowed segment is back in the depot.
-/// Mutants: C1, C3, the draining on either side, RELEASED ignored in `notify`.
+/// 2 threads: the reader goes away while the writer tells it of its segments. The writer waits for the one that it has,
+/// and once both are through, everything that was on the way is home: a borrowed segment is back in the depot. Mutants:
+/// C1, C3, the draining on either side, RELEASED ignored in `notify`.
 #[test]
 fn a_reader_that_goes_away_leaves_no_segment_behind() {
     loom::model(|| {

@@ -62,8 +62,8 @@ fn a_flush_is_sent_though_the_segment_stays_open() {
     });
 }
 
-/// 2 threads, 1 segment that stays open: of two flushes the second may come in the turn of the first, and be gathered; in the
-/// turn behind it is sent. Mutants: the round behind gathering, the token of who gathers.
+/// 2 threads, 1 segment that stays open: of two flushes the second may come in the turn of the first, and be gathered;
+/// in the turn behind it is sent. Mutants: the round behind gathering, the token of who gathers.
 #[test]
 fn a_flush_that_is_gathered_is_sent_in_the_end() {
     loom::model(|| {

@@ -7,17 +7,17 @@
 //!             └─▶ [ stage ]: what is left of a line at either end
 //! ```
 //!
-//! A segment that went from one core to another and is back is in both caches: each line that the writer stores to has to be
-//! taken from the reader's first, one after the other (see `memory/stream.rs`). So records are put together aside, in
-//! a small piece of memory that nobody else sees, and go to the segment in whole lines. Of one that has its bytes in one
-//! piece, and fills lines by itself, those go there directly, and are copied once.
+//! A segment that went from one core to another and is back is in both caches: each line that the writer stores to has
+//! to be taken from the reader's first, one after the other (see `memory/stream.rs`). So records are put together
+//! aside, in a small piece of memory that nobody else sees, and go to the segment in whole lines. Of one that has its
+//! bytes in one piece, and fills lines by itself, those go there directly, and are copied once.
 //!
 //! The price is that a record is not committed by itself, but with all before it when the builder is told to
 //! [show](StagedBuilder::show) them: who lets another thread say what is to be read, the flush timer, has no stage.
 //!
 //! # Invariants
-//! * **T1** Bytes in the stage come behind those that the builder has, and fit: `staged < remaining` of the builder, or the
-//!   segment is full.
+//! * **T1** Bytes in the stage come behind those that the builder has, and fit: `staged < remaining` of the builder, or
+//!   the segment is full.
 //! * **T2** `limit` is 0 if records do not go by the stage; then nothing is in it, and all that was written is
 //!   committed. Else it is not below `staged`, and a record that ends at or below it leaves the segment a byte.
 //! * **T3** Between what went past the cache and the commit that shows it, or the segment's return, stands a fence.
@@ -51,13 +51,14 @@ impl std::fmt::Debug for Stage {
 
 /// The segment that is being filled, if there is one, with a stage before it, or without.
 ///
-/// What stands in the stage is counted here and not beside it: a writer that goes round many channels would touch one line
-/// more for each record.
+/// What stands in the stage is counted here and not beside it: a writer that goes round many channels would touch one
+/// line more for each record.
 #[derive(Debug, Default)]
 #[repr(C)] // what a record needs comes first, and together
 pub(crate) struct StagedBuilder {
     stage: Option<Box<Stage>>,
-    /// Bytes in the stage (T1). Each record waits for what the one before stored here: 32 bits are there sooner than 16.
+    /// Bytes in the stage (T1). Each record waits for what the one before stored here: 32 bits are there sooner than
+    /// 16.
     staged: u32,
     /// Bytes that the stage may have before it is looked at closer (T2).
     limit: u32,
@@ -95,12 +96,13 @@ impl StagedBuilder {
         self.builder.is_some()
     }
 
-    /// Writes `len` bytes with `write` to the stage, if records go by it and it has room; `false` if not, and nothing is
-    /// written. Wait-free. The hot path of a record.
+    /// Writes `len` bytes with `write` to the stage, if records go by it and it has room; `false` if not, and nothing
+    /// is written. Wait-free. The hot path of a record.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as `BufferBuilder::commit_with`")]
     pub(crate) fn stage(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
-        // T2: nothing wraps. Said so that the compiler sees that nothing below does, and looks at the end of the stage only.
+        // T2: nothing wraps. Said so that the compiler sees that nothing below does, and looks at the end of the stage
+        // only.
         let room = self.limit.wrapping_sub(self.staged) as usize;
         if len > room {
             return false;
@@ -113,8 +115,8 @@ impl StagedBuilder {
         true
     }
 
-    /// Writes `len` bytes with `write` to the segment and commits them, if records do not go by the stage, and they fit and
-    /// leave at least a byte; `false` if not, and nothing is written. Wait-free.
+    /// Writes `len` bytes with `write` to the segment and commits them, if records do not go by the stage, and they fit
+    /// and leave at least a byte; `false` if not, and nothing is written. Wait-free.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as `BufferBuilder::commit_with`")]
     pub(crate) fn commit_with(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
@@ -196,8 +198,8 @@ impl StagedBuilder {
         }
     }
 
-    /// As [`commit_each`](Self::commit_each), for the reader is about to be told; `false` if it was told of all of it before.
-    /// So many bytes were `shown`, which whoever has this keeps for it.
+    /// As [`commit_each`](Self::commit_each), for the reader is about to be told; `false` if it was told of all of it
+    /// before. So many bytes were `shown`, which whoever has this keeps for it.
     pub(crate) fn show(&mut self, shown: &mut u32) -> bool {
         let written = self.written();
         if written == *shown as usize {
@@ -279,8 +281,8 @@ impl Staged<'_> {
 
     /// Copies all of `src`, which is [`LONG`] and fits, to the segment, but for what is left of a line at its end.
     ///
-    /// What was just put into the stage is on its way to the cache behind all that went past it before, and is not read back
-    /// before it is there: so the lines that are not in the stage go first.
+    /// What was just put into the stage is on its way to the cache behind all that went past it before, and is not read
+    /// back before it is there: so the lines that are not in the stage go first.
     fn append_lines(&mut self, src: &[u8]) {
         let (Some(first), Some(last)) = (src.first_chunk::<LINE>(), src.last_chunk::<LINE>()) else { return };
         let staged = *self.count as usize;

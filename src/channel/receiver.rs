@@ -73,7 +73,8 @@ impl Receiver {
         self.poll_for(true)
     }
 
-    /// As [`poll`](Self::poll), but finds nothing but what was committed of a segment that is still being filled. Wait-free.
+    /// As [`poll`](Self::poll), but finds nothing but what was committed of a segment that is still being filled.
+    /// Wait-free.
     #[inline]
     pub(crate) fn poll_part(&mut self) -> Option<Buffer> {
         match self.queue.as_mut()?.front()? {

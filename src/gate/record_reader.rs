@@ -341,9 +341,9 @@ impl<G: Input> RecordReader<G> {
         Some(place)
     }
 
-    /// The next record where it is all that is in what its writer has flushed, the buffer at hand is used up, and no other
-    /// channel is in turn: the way of a record that somebody waits for. Else nothing has changed but that the buffer at
-    /// hand, if it is used up, has gone back.
+    /// The next record where it is all that is in what its writer has flushed, the buffer at hand is used up, and no
+    /// other channel is in turn: the way of a record that somebody waits for. Else nothing has changed but that the
+    /// buffer at hand, if it is used up, has gone back.
     #[inline(never)]
     fn next_flushed(&mut self, looks: u32) -> Option<Range<usize>> {
         if let Some(current) = &self.current {

@@ -7,9 +7,9 @@
 //!    └────────────────────────────────────────┴────────────────────────────────┘
 //! ```
 //!
-//! Whoever finds it held goes on with something else. The task then leaves its waker, and is woken once the value is put
-//! back; others do without. So a holder that loses its processor stops nobody, as it would with a lock. One task asks at a
-//! time.
+//! Whoever finds it held goes on with something else. The task then leaves its waker, and is woken once the value is
+//! put back; others do without. So a holder that loses its processor stops nobody, as it would with a lock. One task
+//! asks at a time.
 //!
 //! # Invariants
 //! * **H1** Who moved `state` from `FREE` to `HELD` alone may touch `value` until it sets `state` back to `FREE`.
@@ -44,7 +44,8 @@ impl<T> Baton<T> {
 
     /// Hands the value to `f`; `None` if somebody holds it. Wait-free, but for `f`.
     pub(crate) fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        // ORDERING J1 Acquire, pairs with J3: the value as the last holder left it. Failure: Relaxed, nothing is touched.
+        // ORDERING J1 Acquire, pairs with J3: the value as the last holder left it. Failure: Relaxed, nothing is
+        // touched.
         self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).ok()?;
         Some(self.hold(f))
     }
@@ -60,8 +61,9 @@ impl<T> Baton<T> {
             if !std::mem::replace(&mut registered, true) {
                 self.waker.register(context.waker());
             }
-            // Release, for J3 of the holder to see the waker: its wake comes behind our leave in the cell. Failure: Relaxed,
-            // nothing is touched. (No model tells it from Relaxed: loom has a read-modify-write see the last one always.)
+            // Release, for J3 of the holder to see the waker: its wake comes behind our leave in the cell. Failure:
+            // Relaxed, nothing is touched. (No model tells it from Relaxed: loom has a read-modify-write see the last
+            // one always.)
             match self.state.compare_exchange(HELD, ASKED, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) | Err(ASKED) => return Poll::Pending,
                 Err(_) => {} // it is free again
@@ -82,7 +84,8 @@ struct PutBack<'a, T>(&'a Baton<T>);
 
 impl<T> Drop for PutBack<'_, T> {
     fn drop(&mut self) {
-        // ORDERING J3 AcqRel: Release pairs with J1 and J2, the value as we leave it; Acquire with who has asked, its waker.
+        // ORDERING J3 AcqRel: Release pairs with J1 and J2, the value as we leave it; Acquire with who has asked, its
+        // waker.
         if self.0.state.swap(FREE, Ordering::AcqRel) == ASKED {
             self.0.waker.wake();
         }

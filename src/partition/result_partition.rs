@@ -27,9 +27,9 @@ use crate::{
 /// Keeps one segment open for each subpartition that was written to, until it is full or the partition ends, and one in
 /// all while records are broadcast. Besides segments it has one piece of heap as large as the largest record that had
 /// to be serialized aside (one that spans segments, or takes half a kilobyte to four, of a type without
-/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)); and less than 1 KiB for each subpartition that has got 2 KiB without
-/// a flush between: there records are put together before they go to the segment, for a line that the reader's core has is
-/// best stored to once, and whole.
+/// [`as_bytes`](crate::record::SerializeRecord::as_bytes)); and less than 1 KiB for each subpartition that has got 2
+/// KiB without a flush between: there records are put together before they go to the segment, for a line that the
+/// reader's core has is best stored to once, and whole.
 ///
 /// # Source
 /// Flink's `BufferWritingResultPartition`.
@@ -37,8 +37,8 @@ use crate::{
 pub struct ResultPartition {
     pub(super) pool: LocalBufferPool,
     pub(super) records: u64,
-    /// Between the two that each record is counted by: beside each other they are added to as one of 16 bytes, which takes
-    /// three times the instructions.
+    /// Between the two that each record is counted by: beside each other they are added to as one of 16 bytes, which
+    /// takes three times the instructions.
     pub(super) subpartitions: Vec<ResultSubpartition>,
     pub(super) bytes: u64,
     /// The segment being filled for all subpartitions at once. While it is there, no subpartition has one of its own.
@@ -110,8 +110,8 @@ impl ResultPartition {
         self.pool.blocked() + self.waited.total()
     }
 
-    /// Buffers that wait for the reader of a subpartition, the one that is being filled not counted. A snapshot: the reader
-    /// takes them. Wait-free.
+    /// Buffers that wait for the reader of a subpartition, the one that is being filled not counted. A snapshot: the
+    /// reader takes them. Wait-free.
     ///
     /// # Panics
     /// If there is no such subpartition.
@@ -123,7 +123,8 @@ impl ResultPartition {
         self.subpartitions[subpartition].sender().backlog() as usize
     }
 
-    /// Writes `record`, which has `len` bytes, to the stage of subpartition `to`, if it has one with room; `false` if not.
+    /// Writes `record`, which has `len` bytes, to the stage of subpartition `to`, if it has one with room; `false` if
+    /// not.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path of a record, of which a call would be a third")]
     pub(super) fn stage<R: SerializeRecord + ?Sized>(&mut self, record: &R, len: usize, to: usize) -> bool {
@@ -158,8 +159,8 @@ impl ResultPartition {
         self.bytes += len as u64;
     }
 
-    /// Writes `record` to every subpartition by itself, or as [`broadcast`](Self::broadcast) does if a segment for all is
-    /// open, or there can be none for each. If a reader is gone, the others get the record all the same.
+    /// Writes `record` to every subpartition by itself, or as [`broadcast`](Self::broadcast) does if a segment for all
+    /// is open, or there can be none for each. If a reader is gone, the others get the record all the same.
     pub(super) fn emit_to_each<R: SerializeRecord + ?Sized>(&mut self, record: &R) -> Result<(), WriteError> {
         let subpartitions = self.subpartitions.len();
         let at_once = self.broadcast.is_open() || (self.pool.required() as usize) < subpartitions;
@@ -256,8 +257,8 @@ impl ResultPartition {
         self.all_there()
     }
 
-    /// Sends `event` to all readers, ahead of everything that they have not read. What that is goes to `tickets`, if there
-    /// are any, one for each subpartition.
+    /// Sends `event` to all readers, ahead of everything that they have not read. What that is goes to `tickets`, if
+    /// there are any, one for each subpartition.
     pub(super) fn broadcast_priority_event(
         &mut self,
         event: Event,

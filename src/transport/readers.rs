@@ -9,8 +9,8 @@
 //! ```
 //!
 //! # Invariants
-//! * **N1** A reader is in `ready` or in `gathering` only with its channel's token, and at most once; so its index is in the
-//!   signal's inbox at most once, and in no two of the three.
+//! * **N1** A reader is in `ready` or in `gathering` only with its channel's token, and at most once; so its index is
+//!   in the signal's inbox at most once, and in no two of the three.
 //! * **N2** Data leave only for a credit; events need none.
 //! * **N3** A slot is used again only when its index is in none of the three, nor about to be pushed to the inbox:
 //!   a reader that goes while its channel is announced leaves the slot *leaving* until the index turns up.
@@ -20,13 +20,13 @@
 //!
 //! # Gathering
 //!
-//! A writer that flushes each record faster than they can be sent would have a message and a call to the system for each,
-//! on both sides. A turn is what is done from one waking of the connection to the next. The first thing that is flushed goes
-//! out at once. What is flushed again in the same turn, while that was being written, or in one that begins within 10 µs, is
-//! gathered: the reader keeps the token, so no further flush wakes anybody, until who drives the connection says that it has
-//! [`gathered`](Readers::gathered) long enough; then all goes out in one. Who waits for an answer before it flushes again is
-//! not made to wait: no answer comes so soon. Nor is a segment that is full, or an event, that comes before the reader begins
-//! to gather.
+//! A writer that flushes each record faster than they can be sent would have a message and a call to the system for
+//! each, on both sides. A turn is what is done from one waking of the connection to the next. The first thing that is
+//! flushed goes out at once. What is flushed again in the same turn, while that was being written, or in one that
+//! begins within 10 µs, is gathered: the reader keeps the token, so no further flush wakes anybody, until who drives
+//! the connection says that it has [`gathered`](Readers::gathered) long enough; then all goes out in one. Who waits for
+//! an answer before it flushes again is not made to wait: no answer comes so soon. Nor is a segment that is full, or an
+//! event, that comes before the reader begins to gather.
 
 #![cfg_attr(not(feature = "net"), allow(dead_code, reason = "the models use but a part of it"))]
 
@@ -138,8 +138,8 @@ pub(crate) struct Readers<T> {
 
 /// A part of an open segment that is as large is worth a message of its own.
 const LARGE_PART: usize = 8 * 1024;
-/// So many readers are noted for it at a time: what is noted is kept, and idle channels are to be small. Parts of others go
-/// out as they come.
+/// So many readers are noted for it at a time: what is noted is kept, and idle channels are to be small. Parts of
+/// others go out as they come.
 pub(super) const MOST_PARTS: usize = 1024;
 /// In less time no message gets to another thread by way of the system, and its answer back.
 pub(super) const NO_ANSWER: Duration = Duration::from_micros(10);
@@ -403,8 +403,8 @@ enum May {
 }
 
 impl<T> Reader<T> {
-    /// Of a segment that is still being filled there is something only once the writer has flushed: else it would go in as
-    /// many pieces as we look at it, each a message.
+    /// Of a segment that is still being filled there is something only once the writer has flushed: else it would go in
+    /// as many pieces as we look at it, each a message.
     fn may(&mut self) -> May {
         match self.receiver.peek(self.flushed) {
             None => May::Nothing,

@@ -1,8 +1,8 @@
 //! The time for which what is flushed in quick succession is gathered.
 //!
-//! The timers of tokio are for waits of milliseconds. This one is of the system (`timerfd_create(2)`), with a call to it for
-//! each wait, and is asked for when a connection gathers for the first time. Other systems than Linux have none, and there
-//! nothing is gathered.
+//! The timers of tokio are for waits of milliseconds. This one is of the system (`timerfd_create(2)`), with a call to
+//! it for each wait, and is asked for when a connection gathers for the first time. Other systems than Linux have none,
+//! and there nothing is gathered.
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::Gathering;
@@ -174,7 +174,8 @@ mod tests {
             writer.flush();
         }
 
-        /// Begins a turn, so long after the last one that an answer may have come; the sizes of the buffers that are sent.
+        /// Begins a turn, so long after the last one that an answer may have come; the sizes of the buffers that are
+        /// sent.
         fn turn(&mut self) -> Vec<usize> {
             self.turn_after(std::time::Duration::from_micros(10))
         }

@@ -7,10 +7,11 @@
 //!          it will see it             wake the task
 //! ```
 //!
-//! To wake a network thread takes a call to the system here, and there the time until it runs and one more to find out why.
-//! Where that is all it is woken for, to write at once is less work for both. What is flushed sooner after the last turn than
-//! an answer could come is left to the task all the same: a writer that streams is to have a thread beside it, and its
-//! flushes are gathered. So is whatever the socket does not take at once. Never waits for who holds the connection.
+//! To wake a network thread takes a call to the system here, and there the time until it runs and one more to find out
+//! why. Where that is all it is woken for, to write at once is less work for both. What is flushed sooner after the
+//! last turn than an answer could come is left to the task all the same: a writer that streams is to have a thread
+//! beside it, and its flushes are gathered. So is whatever the socket does not take at once. Never waits for who holds
+//! the connection.
 
 use std::{
     fmt,
@@ -71,7 +72,8 @@ impl<L: Link + Send + fmt::Debug> Prompt for Driven<L> {
     }
 }
 
-/// Polls `connection` until it has ended, and minds the time. What is flushed in quick succession is gathered for `gather`.
+/// Polls `connection` until it has ended, and minds the time. What is flushed in quick succession is gathered for
+/// `gather`.
 pub(super) async fn run<L: Link + Send + fmt::Debug + 'static>(
     mut connection: Connection<L>,
     gather: Duration,

@@ -53,8 +53,8 @@ type Observer = Arc<dyn Fn(SocketAddr, Result<(), &ConnectionError>) + Send + Sy
 
 /// Serves partitions to consumers on other hosts, forebay's or Flink's.
 ///
-/// Network threads of its own do the work, and nothing here needs an async runtime; or it runs on
-/// [one of yours](ServerBuilder::runtime). Dropping it closes all connections at once, and tells whoever writes what nobody has
+/// Network threads of its own do the work, and nothing here needs an async runtime; or it runs on [one of
+/// yours](ServerBuilder::runtime). Dropping it closes all connections at once, and tells whoever writes what nobody has
 /// asked for that nobody will; [`shutdown`](Self::shutdown) lets them end first.
 ///
 /// # Examples
@@ -166,15 +166,15 @@ impl ServerBuilder {
 
     /// Runs on a runtime of the caller's, which must have I/O and timers, instead of threads of its own.
     ///
-    /// Where writers and readers are tasks on that runtime too, and it has one thread, a record that is flushed is on its way
-    /// without another thread: a round trip takes less. What such tasks do in between, the network waits
-    /// for: a task that blocks (with `emit` in place of `emit_async`, or `next` in place of `poll_next`) waits for ever for what
-    /// only its own thread could bring. A runtime with several threads is as good, and wakes among them.
+    /// Where writers and readers are tasks on that runtime too, and it has one thread, a record that is flushed is on
+    /// its way without another thread: a round trip takes less. What such tasks do in between, the network waits for: a
+    /// task that blocks (with `emit` in place of `emit_async`, or `next` in place of `poll_next`) waits for ever for
+    /// what only its own thread could bring. A runtime with several threads is as good, and wakes among them.
     ///
-    /// The runtime goes on when the server is dropped, which does not wait: the tasks end when it gets to them. If it is the
-    /// runtime that goes first, all connections end with it: writers find their readers gone, readers get a
-    /// [`ChannelError`](super::ChannelError) with [`Failure::ShutDown`](super::Failure::ShutDown), segments are home, and a
-    /// partition that is served later has no reader from the start.
+    /// The runtime goes on when the server is dropped, which does not wait: the tasks end when it gets to them. If it
+    /// is the runtime that goes first, all connections end with it: writers find their readers gone, readers get a
+    /// [`ChannelError`](super::ChannelError) with [`Failure::ShutDown`](super::Failure::ShutDown), segments are home,
+    /// and a partition that is served later has no reader from the start.
     ///
     /// # Examples
     /// ```
@@ -298,8 +298,8 @@ impl Server {
         self.local_addr
     }
 
-    /// Makes a partition and serves it under `id`; consumers that have asked for it already get it now. Write to the one,
-    /// and keep the other to hear what consumers say; dropping that makes no difference to them.
+    /// Makes a partition and serves it under `id`; consumers that have asked for it already get it now. Write to the
+    /// one, and keep the other to hear what consumers say; dropping that makes no difference to them.
     ///
     /// `pool` needs as many required segments as there are subpartitions. Control plane: takes the registry's lock.
     ///
@@ -336,8 +336,8 @@ impl Server {
     }
 
     /// Takes no new connections, waits until those that are open have sent all their channels have, and closes them.
-    /// `false` if `timeout` came first: what is open then is closed as it is. Blocking, on producers and consumers; so not for a
-    /// thread of the [runtime](ServerBuilder::runtime) that it runs on.
+    /// `false` if `timeout` came first: what is open then is closed as it is. Blocking, on producers and consumers; so
+    /// not for a thread of the [runtime](ServerBuilder::runtime) that it runs on.
     #[must_use]
     pub fn shutdown(self, timeout: Duration) -> bool {
         self.close_in_order();
@@ -345,8 +345,8 @@ impl Server {
         self.shared.ended.wait(&self.shared.connections, deadline, |connections| connections.open.is_empty())
     }
 
-    /// The same for a task: waits, on producers and consumers, as long as it takes. Dropping the future before closes what is
-    /// open then as it is, so give it to your runtime's timeout.
+    /// The same for a task: waits, on producers and consumers, as long as it takes. Dropping the future before closes
+    /// what is open then as it is, so give it to your runtime's timeout.
     pub async fn shutdown_async(self) {
         self.close_in_order();
         self.shared.ended.wait_async(&self.shared.connections, |connections| connections.open.is_empty()).await;
@@ -396,15 +396,15 @@ impl ServedPartition {
         self.state.id()
     }
 
-    /// Waits until the consumer of every subpartition is done with it, or gone; `false` if `timeout` came first. Blocking,
-    /// on the consumers.
+    /// Waits until the consumer of every subpartition is done with it, or gone; `false` if `timeout` came first.
+    /// Blocking, on the consumers.
     #[must_use]
     pub fn wait_released(&self, timeout: Duration) -> bool {
         self.state.wait_released(Instant::now().checked_add(timeout))
     }
 
-    /// Waits until every consumer has said that it has handled all records, or is gone; `false` if `timeout` came first.
-    /// They say so once they have got the end of data. Blocking, on the consumers.
+    /// Waits until every consumer has said that it has handled all records, or is gone; `false` if `timeout` came
+    /// first. They say so once they have got the end of data. Blocking, on the consumers.
     #[must_use]
     pub fn wait_acknowledged(&self, timeout: Duration) -> bool {
         self.state.wait_acknowledged(Instant::now().checked_add(timeout))
@@ -420,9 +420,9 @@ impl ServedPartition {
         self.state.wait_acknowledged_async().await;
     }
 
-    /// How many subpartitions have lost their consumer before it had all of them: by an error, by its leaving, or with its
-    /// connection. Nobody can ask for those again, so whoever wants all of the partition begins anew. Takes a lock that is
-    /// held for a moment.
+    /// How many subpartitions have lost their consumer before it had all of them: by an error, by its leaving, or with
+    /// its connection. Nobody can ask for those again, so whoever wants all of the partition begins anew. Takes a lock
+    /// that is held for a moment.
     #[must_use]
     pub fn lost(&self) -> usize {
         self.state.are_lost()
@@ -434,8 +434,8 @@ impl ServedPartition {
         self.state.take_event()
     }
 
-    /// Serves it no more under its id: what nobody has asked for yet is dropped, and counts as released; its writer is told
-    /// so. What consumers have is theirs still, and another partition of that id may be served.
+    /// Serves it no more under its id: what nobody has asked for yet is dropped, and counts as released; its writer is
+    /// told so. What consumers have is theirs still, and another partition of that id may be served.
     pub fn remove(self) {
         self.registry.remove(&self.state);
     }

@@ -167,8 +167,8 @@ impl Registry {
         }
     }
 
-    /// Serves that partition no more: what was not asked for goes, and later requests wait for another of its id. Another
-    /// that is served under its id by now is left alone.
+    /// Serves that partition no more: what was not asked for goes, and later requests wait for another of its id.
+    /// Another that is served under its id by now is left alone.
     pub(crate) fn remove(&self, state: &Arc<PartitionState>) {
         let mut partitions = self.lock();
         if let Some(Known::Here { state: served, .. }) = partitions.known.get(&state.id)
@@ -180,7 +180,8 @@ impl Registry {
         }
     }
 
-    /// Nobody will ask any more: whoever writes what was not asked for is told that its readers are gone, now and later.
+    /// Nobody will ask any more: whoever writes what was not asked for is told that its readers are gone, now and
+    /// later.
     pub(crate) fn close(&self) {
         let mut partitions = self.lock();
         partitions.closed = true;

@@ -214,8 +214,8 @@ impl Session {
             Message::TaskEventRequest(request) => self.task_event(request),
             Message::CancelPartitionRequest { receiver } => self.cancel(receiver),
             Message::CloseRequest => self.closed = true,
-            // A hint, and one for a kind of partition that there is none of here. And a producer's messages, none of which
-            // the decoder lets pass.
+            // A hint, and one for a kind of partition that there is none of here. And a producer's messages, none of
+            // which the decoder lets pass.
             Message::NewBufferSize { .. }
             | Message::SegmentId { .. }
             | Message::BufferResponse(_)
@@ -356,8 +356,8 @@ impl Session {
         }
     }
 
-    /// Gathers what is flushed in quick succession from `now` on, see [there](crate::transport::readers#gathering); or no more,
-    /// if there is no such time.
+    /// Gathers what is flushed in quick succession from `now` on, see [there](crate::transport::readers#gathering); or
+    /// no more, if there is no such time.
     pub(crate) fn gather(&mut self, now: Option<Instant>) {
         self.readers.gather(now);
     }
