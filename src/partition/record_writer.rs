@@ -418,12 +418,13 @@ impl<S> RecordWriter<S> {
     }
 
     /// Flushes, and gives up the segments at hand, however little is in them: once the readers have taken them, the
-    /// writer holds none until its next record. For one that will be idle. Lock-free; O(subpartitions).
+    /// writer holds none until its next record. For one that will be idle. Lock-free; O(subpartitions), as
+    /// [`flush`](Self::flush).
     pub fn flush_and_release(&mut self) {
         self.partition.flush_and_release();
     }
 
-    /// Tells the reader of one subpartition of everything that was written to it. Lock-free.
+    /// Tells the reader of one subpartition of everything that was written to it. Lock-free, as [`flush`](Self::flush).
     ///
     /// # Panics
     /// If there is no such subpartition.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
-use forebay::partition::ResultPartition;
+use forebay::partition::{ResultPartition, WriteError};
 use forebay::pool::NetworkBufferPool;
 use forebay::transport::tcp::{ServedPartition, Server, ServerLimits};
 use forebay::wire::ResultPartitionId;
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
             Ok(Done::Consumer { .. }) => {}
             Err(error) => {
                 let _ = server.shutdown(Duration::from_secs(1)); // so that who fetches hears why
-                return Err(error);
+                return Err(if is_released(&error) { gone() } else { error });
             }
         }
     }
@@ -153,6 +153,11 @@ fn start(args: &Serve, served: Arc<OnceLock<Vec<ServedPartition>>>, reports: Sen
 
 fn is_lost(served: &[ServedPartition]) -> bool {
     served.iter().any(|partition| partition.lost() > 0)
+}
+
+/// Whether it is a producer's whose reader went away: it may say so before its part is counted as lost.
+fn is_released(error: &Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(WriteError::Released { .. })))
 }
 
 fn gone() -> Error {
