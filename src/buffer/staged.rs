@@ -165,6 +165,21 @@ impl StagedBuilder {
         src.len()
     }
 
+    /// Copies `length`, and `record` behind it, which fit; `false`, and nothing, if the record does not [fill
+    /// lines](Self::takes_directly). Wait-free.
+    #[inline]
+    pub(crate) fn append_framed(&mut self, length: [u8; 4], record: &[u8]) -> bool {
+        debug_assert!(length.len() + record.len() <= self.remaining());
+        if record.len() < LONG {
+            return false;
+        }
+        let Some(mut staged) = self.staged() else { return false };
+        staged.next(length.len()).copy_from_slice(&length); // beyond FULL by no more than a line
+        staged.append_lines(record);
+        self.set_limit();
+        true
+    }
+
     /// As [`append`](Self::append), and by way of the cache. Committed with all before it.
     pub(crate) fn append_into_cache(&mut self, src: &[u8]) -> usize {
         let stages = self.end_stage();

@@ -92,8 +92,11 @@ impl ResultPartition {
             return false;
         }
         if let Some(bytes) = record.as_bytes() {
-            open.append(&length_of(bytes, len));
-            self.long.append(open, bytes);
+            let length = length_of(bytes, len);
+            if bytes.len() >= LONG || !open.append_framed(length, bytes) {
+                open.append(&length);
+                self.long.append(open, bytes);
+            }
             return true;
         }
         if framed <= StagedBuilder::STAGED || len >= LONG || self.rest.is_some() {

@@ -13,6 +13,8 @@ const BYTES: usize = 576;
 enum By {
     Writing,
     Appending,
+    /// In one, what comes before a record and the record.
+    Framed,
     IntoCache,
     PastCache,
 }
@@ -43,7 +45,12 @@ fn fill(records: &[(usize, By)], segment: usize, from: usize, shown: bool) {
                 assert_eq!(wrote, len < room, "a byte is left, or it does not fit");
                 if wrote { len } else { 0 }
             }
-            By::Appending => staged.append(&record),
+            By::Framed
+                if (4..=room).contains(&len) && staged.append_framed(*record.first_chunk().unwrap(), &record[4..]) =>
+            {
+                len
+            }
+            By::Appending | By::Framed => staged.append(&record),
             By::IntoCache => staged.append_into_cache(&record),
             By::PastCache => staged.append_past_cache(&record),
         };
@@ -71,7 +78,7 @@ fn fill(records: &[(usize, By)], segment: usize, from: usize, shown: bool) {
 fn records_of_every_length_come_through_the_stage_as_they_were_written() {
     let step = if cfg!(miri) { 997 } else { 5 };
     for len in (1..2 * BYTES).step_by(step) {
-        for by in [By::Writing, By::Appending] {
+        for by in [By::Writing, By::Appending, By::Framed] {
             for shown in [false, true] {
                 let records = vec![(len, by); 4 + 4 * BYTES / len];
                 fill(&records, 8192, len % 3 * records.len() / 6, shown);
@@ -83,7 +90,7 @@ fn records_of_every_length_come_through_the_stage_as_they_were_written() {
 #[test]
 fn long_pieces_come_behind_what_is_in_the_stage_whichever_way_they_go() {
     let lengths = [10, 4000, 7, 256, 600, 5000, 3, BYTES, BYTES + 1, 9, 300, 7000];
-    let ways = [By::Writing, By::Appending, By::IntoCache, By::PastCache];
+    let ways = [By::Writing, By::Appending, By::Framed, By::IntoCache, By::PastCache];
     for first in 0..ways.len() {
         for step in 0..ways.len() {
             for shown in [false, true] {
