@@ -182,8 +182,9 @@ fn watched() -> (RecordWriter<Forward>, RecordReader) {
 }
 
 /// A gate that watches a channel holds its token, so the writer announces nothing; before the gate sleeps, it gives the
-/// token up, and must not overlook a flush that came meanwhile (M4). Nothing follows.
-/// Mutants: the flush in `InputChannel::let_go`, letting go in `InputGate::poll_next`.
+/// token up, and must not overlook a flush that came meanwhile (M4). Nothing follows. Where the flush was first, the
+/// reader finds it by its short way. Mutants: the flush in `InputChannel::let_go`, letting go in
+/// `InputGate::poll_next`, what `RecordReader::next_flushed` found.
 #[test]
 fn a_flush_is_not_overlooked_by_who_watches() {
     loom::model(|| {

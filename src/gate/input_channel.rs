@@ -45,7 +45,7 @@ pub(super) enum Polled {
 }
 
 /// After so many parts that were taken unasked it is time to see whether the writer flushes at all. Models have few.
-const TRUSTED: u32 = if cfg!(forebay_loom) { 1 } else { 64 };
+const TRUSTED: u32 = if cfg!(forebay_loom) { 2 } else { 64 };
 
 impl InputChannel {
     pub(super) fn new(receiver: Receiver) -> Self {

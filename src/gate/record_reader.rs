@@ -13,6 +13,7 @@ use super::{
 use crate::{
     buffer::Buffer,
     channel::Event,
+    lockfree::wait,
     memory::prefetch,
     record::{DecodeError, DeserializeRecord, Found, LENGTH_BYTES, RecordError, SpanningReader, whole_record},
 };
@@ -21,7 +22,7 @@ use crate::{
 /// only from the one before it, so without the guess each is a cache miss of its own, one after the other.
 const AHEAD: usize = 8;
 /// Looks for a record on the short way, before all that a wait takes is begun: about a microsecond of them.
-const LOOKS: u32 = if cfg!(forebay_loom) { 1 } else { 32 };
+const LOOKS: u32 = if cfg!(forebay_loom) { 1 } else { wait::LOOKS };
 
 /// Reads the records of all channels of a gate.
 ///

@@ -69,7 +69,7 @@ pub enum WaitStrategy {
 }
 
 /// Looks from one look at the clock to the next.
-const LOOKS: u32 = 32;
+pub(crate) const LOOKS: u32 = 32;
 /// How long to look before parking: about the time of parking and being woken, so that a wait costs at most twice what
 /// it would have if its length had been known. By the clock, for a pause is 40 cycles on one processor and 140 on
 /// another.
