@@ -101,6 +101,16 @@ fn stream<'a, S: ChannelSelector<(u64, StringValue<'a>)> + Clone>(selector: &S, 
     let mut writers: Vec<_> = partitions.into_iter().map(|p| StreamWriter::new(p, selector.clone())).collect();
     let mut readers: Vec<_> =
         gates.into_iter().map(|gate| StreamReader::new(RecordReader::new(gate, 1 << 20))).collect();
+    // Each channel gets its stage, which it has from the first 2 KiB without a flush on: where a selector begins decides
+    // when, else.
+    for writer in &mut writers {
+        for _ in 0..400 {
+            writer.emit_watermark_status(WatermarkStatus::Idle).unwrap();
+            writer.emit_watermark_status(WatermarkStatus::Active).unwrap();
+        }
+        writer.flush();
+        readers.iter_mut().for_each(|reader| while reader.try_next().unwrap().is_some() {});
+    }
     let lengths = [0, 1, 100, 2_000, 3_000, 10_000]; // as above
     let mut timestamp = 0;
     let mut pass = |records: usize| {
