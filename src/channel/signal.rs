@@ -144,8 +144,8 @@ impl Signal {
         if self.inbox.push(self.links.link(index), index) != Ok(true) {
             return;
         }
-        let read = told == Told::Flushed
-            && self.prompt.get().and_then(std::sync::Weak::upgrade).is_some_and(|prompt| prompt.flushed());
+        let read =
+            told == Told::Flushed && self.prompt.get().and_then(std::sync::Weak::upgrade).is_some_and(Prompt::flushed);
         if !read {
             self.waker.wake();
         }

@@ -293,8 +293,8 @@ mod tests {
             let place = Arc::new(());
             let (weak, wakes) = (Arc::downgrade(&place), Arc::default());
             let driven = Some(Driven::new(connection, inline, place));
-            let (other, _states) = (Some(other), [state, its]);
-            let mut asleep = Self { driven, writer, other, wire, wakes, now, place: weak, pool, _states };
+            let (other, states) = (Some(other), [state, its]);
+            let mut asleep = Self { driven, writer, other, wire, wakes, now, place: weak, pool, _states: states };
             asleep.turn(now.checked_sub(Duration::from_secs(1)).unwrap());
             asleep
         }
@@ -327,7 +327,7 @@ mod tests {
         }
 
         /// Nobody reads any more, and the writer hears of it.
-        fn is_gone(mut self) {
+        fn hears_of_it(mut self) {
             assert_eq!(self.place.strong_count(), 0);
             let _ = self.writer.emit(&[0_u8; 6][..]); // to an open segment, perhaps
             self.writer.flush();
@@ -461,7 +461,7 @@ mod tests {
         assert_eq!(asleep.seen().0, [0; 0], "it is not written to any more");
         let error = asleep.end().unwrap_err();
         assert!(matches!(&error, ConnectionError::Panicked { message } if message == "in the middle"), "{error}");
-        asleep.is_gone();
+        asleep.hears_of_it();
     }
 
     #[test]
@@ -471,7 +471,7 @@ mod tests {
         asleep.wire.during(|| std::panic::panic_any(7));
         let error = asleep.end().unwrap_err();
         assert_eq!(error.to_string(), "a panic ended the connection: it said nothing");
-        asleep.is_gone();
+        asleep.hears_of_it();
     }
 
     #[test]
@@ -485,7 +485,7 @@ mod tests {
             matches!(&error, ConnectionError::Write(source) if source.kind() == io::ErrorKind::ConnectionReset),
             "{error}"
         );
-        asleep.is_gone();
+        asleep.hears_of_it();
     }
 
     #[test]
@@ -502,7 +502,7 @@ mod tests {
         assert_eq!(asleep.seen().0, [0; 0]);
         assert_eq!(asleep.place.strong_count(), 1, "it is there until the last has let go of it");
         drop(in_hand);
-        asleep.is_gone();
+        asleep.hears_of_it();
     }
 
     #[test]
@@ -516,6 +516,6 @@ mod tests {
         });
         asleep.flush();
         assert_eq!(asleep.seen().0, [FRAME]);
-        asleep.is_gone();
+        asleep.hears_of_it();
     }
 }
