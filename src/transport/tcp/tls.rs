@@ -38,7 +38,7 @@ pub struct TlsConfig {
 #[non_exhaustive]
 pub enum TlsError {
     /// The file can not be read.
-    #[error("cannot read {file}: {source}")]
+    #[error("cannot read {file}")]
     Read {
         /// Which file.
         file: String,

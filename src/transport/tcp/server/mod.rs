@@ -222,7 +222,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Calls `observer` for each connection that ended, on a network thread: for logs. It must not block.
+    /// Calls `observer` for each connection that ended, on a network thread: for logs, which want the error's sources
+    /// too. It must not block.
     pub fn observer(
         mut self,
         observer: impl Fn(SocketAddr, Result<(), &ConnectionError>) + Send + Sync + 'static,
