@@ -42,7 +42,7 @@ clippy:
 	done
 	cargo clippy -p flink-interop --all-targets -- -D warnings
 	# Only here does std's atomic in the library mean one that loom can't see (clippy.toml).
-	$(IN_LOOM) cargo clippy --lib --target-dir $(TARGET)/loom -- -D clippy::disallowed_types
+	$(IN_LOOM) cargo clippy --lib --all-features --target-dir $(TARGET)/loom -- -D clippy::disallowed_types
 	$(IN_LOOM) cargo clippy $(LOOM_TESTS) --all-targets --no-deps --target-dir $(TARGET)/loom -- -D warnings
 	RUSTFLAGS="--cfg forebay_stall" cargo clippy --lib --test stall --target-dir $(TARGET)/stall -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --no-deps --target-dir $(TARGET)/fuzz-check -- -D warnings
