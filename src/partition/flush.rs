@@ -85,7 +85,7 @@ struct Writer {
 }
 
 impl FlushTimer {
-    /// Starts the thread, `forebay-flush`. It sleeps until a writer needs it.
+    /// Starts the thread, `forebay-flush`. It sleeps until a writer needs it. Blocking, on the system.
     ///
     /// # Errors
     /// The system's, if it refuses a thread: end some, or raise the limit on them.

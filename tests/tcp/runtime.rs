@@ -16,7 +16,7 @@ use forebay::{
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
-    support::{LONG, channel_error, gate, id, pool, record, remote, wait_until},
+    support::{LONG, channel_error, gate, id, pool, record, remote, wait_until, with_sources},
     tls::ours,
 };
 
@@ -271,7 +271,7 @@ fn a_runtime_without_timers_is_refused_where_it_is_given() {
 fn a_server_does_not_start_on_a_runtime_that_has_ended() {
     let handle = current_thread().handle().clone();
     let error = Server::builder().runtime(handle).start("127.0.0.1:0").unwrap_err();
-    assert!(error.to_string().contains("shut"), "{error}");
+    assert!(with_sources(&error).contains("shut"), "{error:?}");
 }
 
 /// The server's runtime stands still while the second record is flushed: who flushes it writes it, or nobody does.

@@ -324,8 +324,7 @@ fn a_partition_is_asked_for_as_long_on_an_old_connection() {
     reading.not_found(receiver);
     reading.poll();
     let error = gate.try_next().unwrap_err();
-    let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("no such partition within 11s"), "{cause}");
+    assert_eq!(failure(&error), "there was no such partition within 11s");
 }
 
 #[test]
@@ -397,9 +396,14 @@ fn event() -> (DataType, Vec<u8>) {
     (data_type, content.to_vec())
 }
 
+/// What happened to the channel.
+fn failure(error: &GateError) -> String {
+    let GateError::ProducerFailed { cause, .. } = error;
+    cause.source().unwrap().to_string()
+}
+
 fn too_many_events(error: &GateError) {
-    let cause = std::error::Error::source(error).unwrap().to_string();
-    assert!(cause.contains("events of 4096 KiB wait"), "{cause}");
+    assert_eq!(failure(error), "events of 4096 KiB wait for the reader, and another came");
 }
 
 #[test]
@@ -452,8 +456,7 @@ fn what_waits_to_be_decompressed_when_the_pool_fails_is_an_error() {
     reading.pool.fail("cancelled");
     reading.poll();
     let error = gate.try_next().unwrap_err();
-    let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("no segment can be had for what comes: cancelled"), "{cause}");
+    assert_eq!(failure(&error), "no segment can be had for what comes");
 }
 
 /// Nor do they where they wait behind a piece for which there is no segment to decompress it into.
