@@ -42,7 +42,7 @@ clippy:
 	done
 	cargo clippy -p flink-interop --all-targets -- -D warnings
 	# Only here does std's atomic in the library mean one that loom can't see (clippy.toml).
-	$(IN_LOOM) cargo clippy --lib --target-dir $(TARGET)/loom -- -D clippy::disallowed_types
+	$(IN_LOOM) cargo clippy --lib --all-features --target-dir $(TARGET)/loom -- -D clippy::disallowed_types
 	$(IN_LOOM) cargo clippy $(LOOM_TESTS) --all-targets --no-deps --target-dir $(TARGET)/loom -- -D warnings
 	RUSTFLAGS="--cfg forebay_stall" cargo clippy --lib --test stall --target-dir $(TARGET)/stall -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --no-deps --target-dir $(TARGET)/fuzz-check -- -D warnings
@@ -99,10 +99,10 @@ nightly = cargo +nightly --version >/dev/null 2>&1 || rustup toolchain install n
 	for c in $(1); do rustup component list --toolchain nightly --installed | grep "^$$c" >/dev/null || \
 	rustup component add --toolchain nightly $$c || { echo "error: '$@' needs nightly's $$c"; exit 1; }; done
 
-# Not under Miri: cli, tcp and tcp_idle need sockets and processes, stall a build of its own; floors reads source text, and
+# Not under Miri: cli, tcp and its like need sockets and processes, stall a build of its own; floors reads source text, and
 # idle_channels and no_allocation count what ten thousand channels, or as many rounds, allocate. oracles, selectors and wire
 # take Miri many minutes each, and what is unsafe below them is in the other tests.
-NOT_MIRI := cli floors idle_channels no_allocation oracles selectors stall tcp tcp_idle wire
+NOT_MIRI := cli floors idle_channels no_allocation oracles selectors stall tcp tcp_idle tcp_no_allocation wire
 MIRI_TESTS := $(filter-out $(NOT_MIRI),$(sort $(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))))
 
 miri: ## The library and tests/ but what needs the system under Miri: undefined behaviour, with strict provenance

@@ -238,7 +238,7 @@ impl CreditGranter {
     }
 
     /// Ready with the backlog once it is another than when this was ready last (at first: than 0); arranges for the
-    /// waker to be woken until then.
+    /// waker to be woken until then. Lock-free.
     ///
     /// # Errors
     /// [`PeerGone`]: the sender was dropped, and its last backlog was returned before.
@@ -300,6 +300,7 @@ impl CreditSpender {
     }
 
     /// Ready with what may be sent once that is not nothing; arranges for the waker to be woken by a grant until then.
+    /// Lock-free.
     ///
     /// # Errors
     /// [`PeerGone`]: the receiver was dropped, and its credit is used up.

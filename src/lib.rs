@@ -61,7 +61,8 @@
 //! # Progress, errors, panics
 //!
 //! Every operation of the data path says whether it is wait-free, lock-free or blocking, and on what; `try_x` never
-//! waits for a segment or a record, `x` may, `poll_x` leaves a [`Waker`](std::task::Waker). No async runtime is needed.
+//! waits for a segment or a record, `x` may, `poll_x` leaves a [`Waker`](std::task::Waker). What says nothing of it
+//! works on what its caller holds, or reads a number, and waits for nobody. No async runtime is needed.
 //! There is one error type an operation, and each variant says what to do about it. What panics says so under *Panics*.
 //!
 //! # Features

@@ -72,6 +72,29 @@ fn rooms_without_a_reason_forbid_unsafe_code() {
     }
 }
 
+/// A cause is told by the text or by `source`, or whoever prints both says it twice.
+#[test]
+fn no_error_says_what_its_source_says() {
+    for (file, text) in sources() {
+        for error in text.split("#[error(").skip(1) {
+            let (said, item) = error.split_once(")]\n").unwrap_or((error, ""));
+            let end = ["),\n", ");\n", "},\n", "\n}\n"].iter().filter_map(|end| item.find(end)).min();
+            let item: String =
+                item[..end.unwrap_or(item.len())].lines().filter(|l| !l.trim().starts_with("///")).collect();
+            let fields = item.split_once(['(', '{']).map_or("", |(_, fields)| fields);
+            let names = fields.split(',').enumerate().filter_map(|(place, field)| {
+                let marked = field.contains("#[source]") || field.contains("#[from]");
+                let field = field.rsplit(']').next()?.trim().trim_start_matches("pub ");
+                let name = field.split_once(": ").map_or(place.to_string(), |(name, _)| name.to_owned());
+                (marked || name == "source").then_some(name)
+            });
+            for name in names {
+                assert!(!said.contains(&format!("{{{name}")), "{}: {said} says its source, {name}", file.display());
+            }
+        }
+    }
+}
+
 /// A row of `mutants.tsv` is named after a label (`I1 Release`), or after a step that it leaves out (`put: the wake`).
 #[test]
 fn every_mutant_names_a_label_of_its_own_or_a_step() {

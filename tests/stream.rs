@@ -169,7 +169,9 @@ fn what_is_no_element_is_an_error_and_the_next_one_is_read() {
     writer.close();
     let mut reader = reader(gates.remove(0));
     let error = reader.try_next().unwrap_err();
-    assert_eq!(error.to_string(), "channel 0: byte 0 of the record has the value 9, which no stream element has there");
+    assert_eq!(error.to_string(), "a record of channel 0 is no stream element");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(source, "byte 0 of the record has the value 9, which no stream element has there");
     assert!(matches!(reader.try_next(), Ok(Some(StreamItem::Record { .. }))));
     let Err(StreamError::Element { source, .. }) = reader.try_next() else { panic!() };
     assert_eq!(source, DecodeError::CutShort { kind: "watermark status", offset: 1, missing: 2 });

@@ -186,8 +186,8 @@ fn two_wakes_of_two_threads_are_not_lost() {
     notified_by(2, 1);
 }
 
-/// 2 threads: each has the value to itself, and finds it as the other has left it; the task is woken if it has asked.
-/// Mutants: J1, J2, J3, the waking of who has asked.
+/// 2 threads: each has the value to itself, and finds it as the other has left it. Mutants: J1, J2, J4, J5, taking it
+/// over who has asked.
 #[test]
 fn a_baton_is_held_by_one_and_put_back_for_who_has_asked() {
     loom::model(|| {
@@ -203,6 +203,39 @@ fn a_baton_is_held_by_one_and_put_back_for_who_has_asked() {
         });
         turns += other.join().unwrap();
         assert_eq!(baton.try_with(|value| *value), Some(turns));
+    });
+}
+
+/// 2 threads, 1 turn each: the other's, in which the task begins, is over before, while or after that asks, and the task
+/// comes to its own. (It begins there, rather than beside it, for to get so far would take one preemption of the two.)
+/// Mutants: the second look, the waker that is left, the waking of who has asked.
+#[test]
+fn a_task_that_asks_as_the_baton_is_put_back_gets_it() {
+    loom::model(|| {
+        let baton = Arc::new(Baton::new(()));
+        let task = baton.try_with(|()| {
+            let baton = baton.clone();
+            thread::spawn(move || block_on(|waker| baton.poll_with(waker, |()| ()).is_some()))
+        });
+        task.unwrap().join().unwrap();
+    });
+}
+
+/// The same, but the task asks once and is woken by nobody, for an unparking would order what it sees. Mutant: J3.
+#[test]
+fn a_task_that_finds_the_baton_put_back_sees_what_was_done() {
+    loom::model(|| {
+        let (baton, done) = (Arc::new(Baton::new(())), Arc::new(AtomicBool::new(false)));
+        let task = baton.try_with(|()| {
+            let (baton, seen) = (baton.clone(), done.clone());
+            let task = thread::spawn(move || baton.poll_with(Waker::noop(), |()| seen.load(Relaxed)));
+            done.store(true, Relaxed);
+            task
+        });
+        let seen = task.unwrap().join().unwrap();
+        assert_ne!(seen, Some(false));
+        assert_eq!(baton.try_with(|()| ()).is_none(), seen.is_none(), "it is owed, or free");
+        assert!(baton.poll_with(Waker::noop(), |()| ()).is_some());
     });
 }
 

@@ -1,28 +1,14 @@
 //! Local pools: returns from other threads, waiting, borrowing, and pools that are dropped while segments are out.
 #![cfg(forebay_loom)]
 
-use forebay::{
-    buffer::BufferMut,
-    pool::{LocalBufferPool, NetworkBufferPool},
-};
+use forebay::pool::{LocalBufferPool, NetworkBufferPool};
 use loom::thread;
 
 mod common;
+#[path = "common/pools.rs"]
+mod pools;
 use common::Done;
-
-fn network(segments: u32) -> NetworkBufferPool {
-    NetworkBufferPool::builder().segments(segments).segment_size(8).build().unwrap()
-}
-
-fn own(pool: &NetworkBufferPool, segments: u32) -> LocalBufferPool {
-    pool.local_pool("own").required(segments).maximum(segments).build().unwrap()
-}
-
-fn written(local: &mut LocalBufferPool, byte: u8) -> BufferMut {
-    let mut buffer = local.try_request().unwrap();
-    buffer[0] = byte;
-    buffer
-}
+use pools::{network, own, written};
 
 /// 3 threads, 2 segments: two return while the owner requests. Nothing is lost, nothing is lent twice, and what the
 /// returners did with the bytes is done (M1). Mutant: I2.

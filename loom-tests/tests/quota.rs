@@ -5,31 +5,19 @@
 use std::time::Duration;
 
 use forebay::{
-    buffer::BufferMut,
     models::claimed,
-    pool::{LocalBufferPool, NetworkBufferPool, RequestError},
+    pool::{NetworkBufferPool, RequestError},
 };
 use loom::thread;
 
 mod common;
+#[path = "common/pools.rs"]
+mod pools;
 use common::Done;
+use pools::{network, own, written};
 
 /// No limit: loom's clock stands still.
 const FOR_EVER: Duration = Duration::MAX;
-
-fn network(segments: u32) -> NetworkBufferPool {
-    NetworkBufferPool::builder().segments(segments).segment_size(8).build().unwrap()
-}
-
-fn own(pool: &NetworkBufferPool, segments: u32) -> LocalBufferPool {
-    pool.local_pool("own").required(segments).maximum(segments).build().unwrap()
-}
-
-fn written(local: &mut LocalBufferPool, byte: u8) -> BufferMut {
-    let mut buffer = local.try_request().unwrap();
-    buffer[0] = byte;
-    buffer
-}
 
 /// A pool is made smaller while one of its two segments comes home: it keeps one, the other is surplus, whichever comes
 /// when, and whatever the return finds: the old home, open or closed (M1, M3).

@@ -197,7 +197,7 @@ impl BufferBuilder {
     }
 
     /// Commits, says that this was all, and gives up the segment. (A drop says so too, but leaves out what was not
-    /// committed.)
+    /// committed.) Wait-free; that of the last handle as its drop.
     pub fn finish(self) {
         let this = std::mem::ManuallyDrop::new(self);
         this.end(this.written);
@@ -362,7 +362,7 @@ impl BufferConsumer {
     }
 
     /// All that is left as one buffer, if the builder has finished: hands over the consumer's own count, so costs no
-    /// read-modify-write. The buffer may be empty.
+    /// read-modify-write. The buffer may be empty. Wait-free.
     ///
     /// # Errors
     /// The consumer itself, if the builder has not finished yet: take what there is with [`build`](Self::build), and

@@ -46,23 +46,11 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => {
             // Nobody may have been left to read it, and nobody to tell about that either.
             if !is_broken_pipe(&error) {
-                let _ = writeln!(io::stderr(), "forebay: error: {}", with_causes(&error));
+                let _ = writeln!(io::stderr(), "forebay: error: {error:#}");
             }
             ExitCode::FAILURE
         }
     }
-}
-
-/// The error and its causes on one line. Some errors say their cause themselves: it is not said twice.
-fn with_causes(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text += ": ";
-            text += &cause;
-        }
-    }
-    text
 }
 
 fn print(text: &str) -> Result<()> {

@@ -8,21 +8,13 @@ use crate::wire::{Codec, DecodeError, Decoder, Decompressor, Event, Limits, Mess
 /// # Panics
 /// If cutting the stream changes what is read from it, or encoding what was read does not give the stream again.
 pub fn frames(input: &[u8]) {
-    let Some((&[from, cuts], input)) = input.split_first_chunk() else { return };
-    let Some((cuts, stream)) = input.split_at_checked(usize::from(cuts)) else { return };
+    let Some((&from, input)) = input.split_first() else { return };
+    let Some((stream, pieces)) = super::cut(input) else { return };
     let from = if from & 1 == 0 { Role::Producer } else { Role::Consumer };
     let (messages, again, error) = read(from, [stream]);
     assert!(stream.starts_with(&again), "the messages make up the stream");
-    let mut pieces = Vec::new();
-    let mut rest = stream;
-    for &cut in cuts {
-        let (piece, behind) = rest.split_at(usize::from(cut).min(rest.len()));
-        pieces.push(piece);
-        rest = behind;
-    }
-    pieces.push(rest);
     let whole = (messages, again, error);
-    assert_eq!(read(from, pieces), whole, "cut by {cuts:?}");
+    assert_eq!(read(from, pieces.iter().copied()), whole, "cut as {pieces:?}");
     assert_eq!(read(from, stream.chunks(1)), whole, "byte by byte");
 }
 

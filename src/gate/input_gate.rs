@@ -267,7 +267,7 @@ impl InputGate {
 
     /// Sends `event`, in Flink's form, to the task that writes to a channel from another host. One that writes in this
     /// process is reached in other ways, and gets nothing. A server of ours takes 64 KiB unless told otherwise
-    /// (`ServerLimits::task_event`), and closes the connection over more.
+    /// (`ServerLimits::task_event`), and closes the connection over more. Lock-free; allocates.
     ///
     /// # Panics
     /// If there is no such channel.

@@ -163,7 +163,7 @@ pub enum ReadError {
     /// The bytes of a channel are no stream of records, or hold one over the limit: what follows on that channel cannot
     /// be made out, and is dropped. Said once; the other channels can be read on. Give up, or raise the limit if the
     /// writer is right.
-    #[error("channel {channel}: {source}")]
+    #[error("channel {channel} can not be read on")]
     Record {
         /// The channel.
         channel: usize,

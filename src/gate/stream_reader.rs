@@ -142,7 +142,7 @@ pub enum StreamError {
     Read(#[from] ReadError),
     /// A record is no stream element. It is dropped, and the next one can be read; but see that writer and reader mean
     /// the same by a record.
-    #[error("channel {channel}: {source}")]
+    #[error("a record of channel {channel} is no stream element")]
     Element {
         /// The channel.
         channel: usize,

@@ -238,6 +238,8 @@ impl Arena {
 
 #[cfg(all(test, not(forebay_loom)))] // loom's cells exist inside a model only
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     /// Options for a small arena of one-page segments.
@@ -327,8 +329,8 @@ mod tests {
     fn a_mapping_beyond_the_address_space_is_refused_with_its_size() {
         let options = ArenaOptions { segment_size: MAX_SEGMENT_SIZE, ..ArenaOptions::new(1 << 30) };
         let error = Arena::new(&options).unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains("map 1152921504606846976 bytes") && text.contains("os error"), "{text}");
+        let (text, source) = (error.to_string(), error.source().unwrap().to_string());
+        assert!(text.contains("map 1152921504606846976 bytes") && source.contains("os error"), "{text}: {source}");
         assert!(matches!(error, ArenaError::Map(refused) if refused.bytes == 1 << 60));
     }
 
@@ -392,8 +394,9 @@ mod tests {
             Arena::new(&ArenaOptions { lock_in_ram: true, ..pages(segments) }).unwrap_err()
         });
         let error = refused.join().unwrap();
-        let text = error.to_string();
-        assert!(text.contains(&format!("RLIMIT_MEMLOCK is {limit} bytes")) && text.contains("os error"), "{text}");
+        let (text, source) = (error.to_string(), error.source().unwrap().to_string());
+        let named = text.contains(&format!("RLIMIT_MEMLOCK is {limit} bytes"));
+        assert!(named && source.contains("os error"), "{text}: {source}");
         assert!(matches!(error, ArenaError::Lock { limit: Some(named), .. } if named == limit));
     }
 }

@@ -15,7 +15,7 @@ pub(super) use self::system::Mapping;
 /// the limit: `RLIMIT_AS` (`ulimit -v`), the cgroup's memory, `vm.overcommit_memory` or `vm.max_map_count`.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the system refused to map {bytes} bytes of anonymous memory: {source}; ask for less, or raise the address-space \
+    "the system refused to map {bytes} bytes of anonymous memory; ask for less, or raise the address-space \
      limit (`ulimit -v`) or vm.overcommit_memory"
 )]
 #[non_exhaustive]

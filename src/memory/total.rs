@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 /// Bytes of memory this process may use: the machine's, or less if a control group (a container) says so. `None` where
-/// the system does not tell. Reads a few small files; does not change while the process runs, unless somebody changes
-/// the group's limit.
+/// the system does not tell. Blocking, on the system, for a few small files; does not change while the process runs,
+/// unless somebody changes the group's limit.
 ///
 /// # Examples
 /// ```

@@ -41,7 +41,7 @@ impl PoolControl {
         self.state.fail(Failure::new(cause));
     }
 
-    /// Why it has failed, if it has.
+    /// Why it has failed, if it has. Takes a lock that is held for the copying of it.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         self.state.failures.cause()

@@ -97,9 +97,10 @@ pub enum PoolError {
         got: u32,
     },
     /// The network pool has failed. Make another one.
-    #[error("the network pool has failed: {cause}")]
+    #[error("the network pool has failed; make another one")]
     Failed {
         /// Why.
+        #[source]
         cause: Failure,
     },
 }

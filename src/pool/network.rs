@@ -114,7 +114,8 @@ impl NetworkBufferPool {
     }
 
     /// Which lines of the source took the segments that are out now. With the feature `leaks` alone, which costs two
-    /// locks for each segment lent; without it nothing is noted. A step for each segment.
+    /// locks for each segment lent; without it nothing is noted. A step for each segment, under a lock that its lending and
+    /// its return take too.
     ///
     /// # Examples
     /// ```
@@ -155,7 +156,7 @@ impl NetworkBufferPool {
         self.core.fail_all(&Failure::new(cause));
     }
 
-    /// Why it has failed, if it has.
+    /// Why it has failed, if it has; then takes a lock that is held for the copying of it.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         if self.core.failures.any() { self.core.failures.cause() } else { None }

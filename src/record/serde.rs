@@ -40,7 +40,7 @@ pub struct Serde<T> {
 /// Why a value cannot be serialized: its own `Serialize` says no, or the format has no way to write it, such as a
 /// sequence that does not know how long it is. Nothing was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a {kind} can not be serialized: {source}")]
+#[error("a {kind} can not be serialized")]
 pub struct SerdeError {
     kind: &'static str,
     source: postcard::Error,

@@ -5,13 +5,14 @@ use std::thread;
 use forebay::{
     CheckpointBarrier, Event, StopMode,
     buffer::DataType,
-    gate::{BufferOrEvent, GateError, Input, RecordReader},
+    gate::{BufferOrEvent, GateError, Input, ReadError, RecordReader},
     partition::{Forward, RecordWriter, RoundRobin, WriteError},
     pool::NetworkBufferPool,
+    record::RecordError,
     transport::tcp::{Client, Failure, GateOptions, Server},
 };
 
-use crate::support::{LONG, channel_error, gate, id, pool, read_all, record, remote, serve};
+use crate::support::{LONG, channel_error, gate, id, pool, read_all, record, remote, serve, with_sources};
 
 #[test]
 fn what_is_written_here_is_read_there() {
@@ -194,14 +195,17 @@ fn a_producer_that_fails_says_why() {
     let (partition, _) = server.serve(id(1), producer, 1).unwrap();
     let mut writer = RecordWriter::new(partition, Forward);
     writer.emit("before").unwrap();
-    writer.fail("the file ended inside a row");
+    let source = RecordError::TooLarge { len: 70, limit: 64, offset: 9 };
+    writer.fail(ReadError::Record { channel: 3, source }); // as a task does that reads from another
     let client = Client::builder().start().unwrap();
     let mut reader = RecordReader::new(gate(&client, &pool, &[remote(&server, 1, 0)]), 1024);
     assert_eq!(reader.next().unwrap().unwrap().bytes(), b"before");
     let error = channel_error(reader.next().unwrap_err());
-    assert!(
-        matches!(&error.failure, Failure::Remote { message, .. } if message.contains("ended inside a row")),
-        "{error}"
+    let Failure::Remote { message, .. } = &error.failure else { panic!("{error}") };
+    assert_eq!(
+        message,
+        "the producer failed: channel 3 can not be read on: the record at byte 9 of the stream is announced with \
+         70 bytes, over the limit of 64"
     );
     assert_eq!((error.sequence, error.subpartition), (1, 0));
 }
@@ -218,7 +222,8 @@ fn a_pool_that_fails_fails_the_channels_that_wait_for_its_segments() {
     let held = gate.next().unwrap().unwrap(); // the only segment it may have
     readers.fail("cancelled");
     let GateError::ProducerFailed { cause, .. } = gate.next().unwrap_err() else { panic!() };
-    assert!(cause.to_string().ends_with("no segment can be had for what comes: cancelled"), "{cause}");
+    let cause = with_sources(&*cause);
+    assert!(cause.ends_with("ended before buffer 1: no segment can be had for what comes: cancelled"), "{cause}");
     assert!(writing.join().unwrap().is_err(), "and its writer is told");
     assert!(served.wait_released(LONG));
     drop((held, gate, client));
@@ -293,7 +298,7 @@ fn what_can_not_be_had_says_so() {
     let (_served, writing) = serve(&server, &pool, 2, 1, 8);
     let client = Client::builder().start().unwrap();
     let error = read_all(gate(&client, &pool, &[remote(&server, 2, 7)]), 8).unwrap_err();
-    assert!(error.to_string().contains("subpartition 7 of 1"), "{error}");
+    assert!(with_sources(&*error).contains("the peer says: subpartition 7 of 1 "), "{error:?}");
     writing.join().unwrap().unwrap();
 }
 

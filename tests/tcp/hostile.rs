@@ -11,7 +11,9 @@ use forebay::{
     },
 };
 
-use crate::support::{LONG, Observed, Raw, channel_error, gate, id, limits, pool, read_all, remote, serve};
+use crate::support::{
+    LONG, Observed, Raw, channel_error, gate, id, limits, pool, read_all, remote, serve, with_sources,
+};
 
 fn request(number: u8, receiver: u8, credit: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -254,7 +256,8 @@ fn a_producer_that_breaks_the_rules_is_named() {
             }
         };
         let forebay::gate::GateError::ProducerFailed { cause, .. } = error else { panic!("{error}") };
-        assert!(cause.to_string().contains(expected), "{cause}");
+        let cause = with_sources(&*cause);
+        assert!(cause.contains(expected), "{cause}");
         drop(sending.join().unwrap());
     }
 }

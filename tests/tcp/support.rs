@@ -1,6 +1,7 @@
 //! What the tests have in common.
 
 use std::{
+    error::Error,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::{Arc, Mutex},
@@ -13,7 +14,8 @@ use forebay::{
     partition::{Forward, RecordWriter, WriteError},
     pool::NetworkBufferPool,
     transport::tcp::{
-        ChannelError, Client, GateOptions, RemotePartition, ServedPartition, Server, ServerBuilder, ServerLimits,
+        ChannelError, Client, ConnectionError, GateOptions, RemotePartition, ServedPartition, Server, ServerBuilder,
+        ServerLimits,
     },
     wire::ResultPartitionId,
 };
@@ -49,8 +51,8 @@ impl Observed {
     pub(crate) fn start(builder: ServerBuilder) -> Self {
         let ends = Arc::new(Mutex::new(Vec::new()));
         let told = ends.clone();
-        let observer = move |_, end: Result<(), &_>| {
-            told.lock().unwrap().push(end.map_or_else(ToString::to_string, |()| "in order".to_owned()));
+        let observer = move |_, end: Result<(), &ConnectionError>| {
+            told.lock().unwrap().push(end.map_or_else(|error| with_sources(error), |()| "in order".to_owned()));
         };
         Self { server: builder.observer(observer).start("127.0.0.1:0").unwrap(), ends }
     }
@@ -121,6 +123,11 @@ pub(crate) fn read_all(gate: InputGate, size: usize) -> Result<u64, Arc<ChannelE
         }
         count += 1;
     }
+}
+
+/// The error and its sources on one line.
+pub(crate) fn with_sources(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", with_sources(source)))
 }
 
 /// The error of a remote channel in what a reader said.

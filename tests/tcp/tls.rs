@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use forebay::transport::tcp::{Client, Server, ServerBuilder, StartError, TlsConfig, TlsError};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use crate::support::{Observed, Raw, gate, pool, read_all, remote, serve};
+use crate::support::{Observed, Raw, gate, pool, read_all, remote, serve, with_sources};
 
 /// An authority, and a node that it has signed.
-struct Signed {
+pub(crate) struct Signed {
     authority: String,
     certificate: String,
     key: String,
@@ -25,12 +25,12 @@ impl Signed {
         Self { authority: authority.pem(), certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
-    fn config(&self) -> TlsConfig {
+    pub(crate) fn config(&self) -> TlsConfig {
         TlsConfig::from_pem(self.certificate.as_bytes(), self.key.as_bytes(), self.authority.as_bytes()).unwrap()
     }
 }
 
-fn ours() -> &'static Signed {
+pub(crate) fn ours() -> &'static Signed {
     static OURS: OnceLock<Signed> = OnceLock::new();
     OURS.get_or_init(|| Signed::new(&["localhost", "127.0.0.1"]))
 }
@@ -45,7 +45,7 @@ fn read_with(client: &Client, server: &Server) -> Result<u64, String> {
     let read = read_all(gate(client, &pool, &[remote(server, 1, 0)]), 20_000);
     served.remove();
     let _ = writing.join().unwrap(); // the reader may have been refused
-    read.map_err(|error| error.to_string())
+    read.map_err(|error| with_sources(&*error))
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn who_shows_nothing_is_refused_and_the_server_goes_on() {
     let client = Client::builder().tls(stranger).start().unwrap();
     let error = read_with(&client, &observed.server).unwrap_err();
     assert!(error.contains("CertificateRequired"), "{error}");
-    assert!(observed.ends(1)[0].starts_with("TLS: "), "{:?}", observed.ends(1));
+    assert!(observed.ends(1)[0].starts_with("the handshake of TLS failed: "), "{:?}", observed.ends(1));
 
     let client = Client::builder().tls(ours().config()).start().unwrap();
     assert_eq!(read_with(&client, &observed.server).unwrap(), 300);
@@ -77,7 +77,7 @@ fn certificates_of_others_are_refused_on_both_sides() {
     let observed = Observed::start(server());
     let client = Client::builder().tls(config.unwrap()).start().unwrap();
     let error = read_with(&client, &observed.server).unwrap_err();
-    assert!(error.contains("TLS: "), "{error}");
+    assert!(error.contains(": the handshake of TLS failed: "), "{error}");
     // A client that does not trust the server.
     let client = Client::builder().tls(others.config()).start().unwrap();
     let error = read_with(&client, &observed.server).unwrap_err();
@@ -105,13 +105,17 @@ fn plain_and_tls_do_not_mix() {
     let plain = Observed::start(Server::builder());
     let client = Client::builder().tls(ours().config()).start().unwrap();
     let error = read_with(&client, &plain.server).unwrap_err();
-    assert!(error.contains("TLS: "), "{error}");
+    assert!(error.contains(": the handshake of TLS failed: "), "{error}");
     assert!(plain.ends(1)[0].contains("does not speak the protocol"), "{:?}", plain.ends(1));
 
     let mut raw = Raw::connect(observed.address());
     raw.send(b"GET / HTTP/1.1\r\n\r\n");
     raw.read_to_end();
-    assert!(observed.ends(2).iter().all(|end| end.starts_with("TLS: ")), "{:?}", observed.ends(2));
+    assert!(
+        observed.ends(2).iter().all(|end| end.starts_with("the handshake of TLS failed: ")),
+        "{:?}",
+        observed.ends(2)
+    );
 }
 
 #[test]

@@ -59,17 +59,6 @@ pub(crate) fn limit_time(seconds: u64) -> Result<()> {
     Ok(())
 }
 
-/// The error and its causes on one line. Some errors say their cause themselves: it is not said twice.
-pub(crate) fn with_causes(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
-
 /// Says how fast it went.
 pub(crate) fn print_rate(records: u64, bytes: u64, time: Duration) {
     let seconds = time.as_secs_f64().max(1e-9);

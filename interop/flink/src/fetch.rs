@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use forebay::{
     Event,
     gate::{RecordOrEvent, RecordReader},
@@ -56,6 +56,18 @@ pub(crate) struct Fetch {
     /// A pause in front of each resumption behind an aligned barrier
     #[arg(long, default_value_t = 0, value_name = "MS")]
     align_ms: u64,
+    /// How long a partition that is not there is asked for again
+    #[arg(long, default_value_t = 10_000, value_name = "MS")]
+    request_timeout_ms: u64,
+    /// Whether the end of data is acknowledged: a gate of forebay does so by itself, so no is refused
+    #[arg(long, default_value = "yes", value_enum)]
+    ack: Ack,
+    /// Refused: a client of forebay asks for no other size, for a buffer of any fits its segment
+    #[arg(long, value_name = "BYTES")]
+    announce_buffer_size: Option<u32>,
+    /// Makes no difference: the connection is of this run alone, and ends with it
+    #[arg(long)]
+    no_connection_reuse: bool,
     /// Segments each channel has for itself: its credit at the start
     #[arg(long, default_value_t = 2)]
     exclusive: u32,
@@ -73,8 +85,24 @@ pub(crate) struct Fetch {
     pub(crate) common: Common,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ack {
+    Yes,
+    No,
+}
+
 impl Fetch {
     pub(crate) fn run(&self) -> Result<Json> {
+        ensure!(
+            self.ack == Ack::Yes,
+            "--ack no: a gate of forebay acknowledges the end of data as soon as its reader comes back for more. Read \
+             by peer/run.sh consume, or have the producer not wait: serve --end-of-data nowait"
+        );
+        ensure!(
+            self.announce_buffer_size.is_none(),
+            "--announce-buffer-size: a client of forebay never asks for smaller buffers, it bounds their number. Read by \
+             peer/run.sh consume"
+        );
         let ready = Ready::parse(&self.ids)?;
         let (first, last) = self.range(ready.subpartitions)?;
         ensure!(
@@ -88,7 +116,7 @@ impl Fetch {
         let floating = self.floating * channels;
         let segments = exclusive * channels + floating;
         let pool = NetworkBufferPool::builder().segment_size(segment_size).segments(segments).build()?;
-        let mut client = Client::builder();
+        let mut client = Client::builder().partition_wait(Duration::from_millis(self.request_timeout_ms));
         if let Some(tls) = self.common.tls.config()? {
             client = client.tls(tls.any_server_name()); // an authority for one cluster: names say nothing, as in Flink
         }

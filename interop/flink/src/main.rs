@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            println!("{}", json!({ "event": "error", "error": args::with_causes(&error) }));
+            println!("{}", json!({ "event": "error", "error": format!("{error:#}") }));
             ExitCode::from(2)
         }
     }

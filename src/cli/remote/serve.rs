@@ -8,7 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Chain, Context, Error, Result, anyhow};
 use forebay::partition::{ResultPartition, WriteError};
 use forebay::pool::NetworkBufferPool;
 use forebay::transport::tcp::{ServedPartition, Server, ServerLimits};
@@ -137,7 +137,8 @@ fn start(args: &Serve, served: Arc<OnceLock<Vec<ServedPartition>>>, reports: Sen
     let reports = Mutex::new(reports); // several connections may end at once
     let mut builder = Server::builder().limits(limits).observer(move |peer, end| {
         if let Err(error) = end {
-            let _ = writeln!(io::stderr(), "forebay: {peer}: {error}"); // as above
+            let causes = Chain::new(error).skip(1).fold(String::new(), |causes, cause| format!("{causes}: {cause}"));
+            let _ = writeln!(io::stderr(), "forebay: {peer}: {error}{causes}"); // as above
         }
         if served.get().is_some_and(|served| is_lost(served))
             && let Ok(reports) = reports.lock()

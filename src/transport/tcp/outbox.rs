@@ -14,6 +14,8 @@ const ENOUGH_OWED: usize = 1024 * 1024;
 /// What follows a header.
 #[derive(Debug)]
 enum Body {
+    /// Nothing: the header is a whole message.
+    None,
     Segment(Buffer),
     Bytes(Box<[u8]>),
 }
@@ -21,6 +23,7 @@ enum Body {
 impl Body {
     fn bytes(&self) -> &[u8] {
         match self {
+            Self::None => &[],
             Self::Segment(buffer) => buffer,
             Self::Bytes(bytes) => bytes,
         }
@@ -33,6 +36,17 @@ struct Frame {
     head: [u8; BUFFER_HEADER_BYTES],
     head_len: usize,
     body: Body,
+}
+
+impl Frame {
+    fn len(&self) -> usize {
+        self.head_len + self.body.bytes().len()
+    }
+
+    /// Whether it is a message without a header and a body.
+    fn is_message(&self) -> bool {
+        self.head_len == 0 || matches!(self.body, Body::None)
+    }
 }
 
 /// Frames that are not written yet, the first perhaps in part.
@@ -58,15 +72,23 @@ impl Outbox {
         self.push(head, BUFFER_HEADER_BYTES, Body::Bytes(event));
     }
 
-    /// Adds a message that is whole.
-    pub(super) fn push_bytes(&mut self, message: Box<[u8]>) {
+    /// Adds a message that is whole. One that is no longer than a header, as those that go with data are, allocates
+    /// nothing (M2).
+    pub(super) fn push_message(&mut self, message: &[u8]) {
         self.owed += message.len();
-        self.push([0; BUFFER_HEADER_BYTES], 0, Body::Bytes(message));
+        let mut head = [0; BUFFER_HEADER_BYTES];
+        if let Some(place) = head.get_mut(..message.len()) {
+            place.copy_from_slice(message);
+            self.push(head, message.len(), Body::None);
+        } else {
+            self.push(head, 0, Body::Bytes(message.into()));
+        }
     }
 
     fn push(&mut self, head: [u8; BUFFER_HEADER_BYTES], head_len: usize, body: Body) {
-        self.waiting += head_len + body.bytes().len();
-        self.frames.push_back(Frame { head, head_len, body });
+        let frame = Frame { head, head_len, body };
+        self.waiting += frame.len();
+        self.frames.push_back(frame);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -106,12 +128,12 @@ impl Outbox {
         self.waiting -= bytes;
         self.written += bytes;
         while let Some(frame) = self.frames.front() {
-            let len = frame.head_len + frame.body.bytes().len();
+            let len = frame.len();
             if self.written < len {
                 return;
             }
             self.written -= len;
-            if frame.head_len == 0 {
+            if frame.is_message() {
                 self.owed -= len;
             }
             self.frames.pop_front();

@@ -38,7 +38,7 @@ pub struct TlsConfig {
 #[non_exhaustive]
 pub enum TlsError {
     /// The file can not be read.
-    #[error("cannot read {file}: {source}")]
+    #[error("cannot read {file}")]
     Read {
         /// Which file.
         file: String,
@@ -83,7 +83,7 @@ impl TlsConfig {
         Self::without_identity(authorities)?.identify("the certificate", certificate, "the key", key)
     }
 
-    /// As [`from_pem`](Self::from_pem), from files.
+    /// As [`from_pem`](Self::from_pem), from files. Blocking, on the system.
     ///
     /// # Errors
     /// [`TlsError::Read`], [`TlsError::Pem`]: with the name of the file.
@@ -101,7 +101,7 @@ impl TlsConfig {
         Self::trusting(authorities, "the authorities")
     }
 
-    /// As [`without_identity`](Self::without_identity), from a file.
+    /// As [`without_identity`](Self::without_identity), from a file. Blocking, on the system.
     ///
     /// # Errors
     /// [`TlsError::Read`], [`TlsError::Pem`]: with the name of the file.

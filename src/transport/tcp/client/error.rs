@@ -10,8 +10,9 @@ use crate::{
 
 /// A channel from another host that ended before its time: found as the cause in
 /// [`GateError::ProducerFailed`](crate::gate::GateError::ProducerFailed). What came before has been delivered.
+/// Its text says where; its sources say what happened, and why.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{} of partition {partition} at {peer}, before buffer {sequence}: {failure}", self.subpartitions())]
+#[error("{} of partition {partition} at {peer} ended before buffer {sequence}", self.subpartitions())]
 #[non_exhaustive]
 pub struct ChannelError {
     /// The peer, as it was named.
@@ -41,7 +42,7 @@ impl ChannelError {
 #[non_exhaustive]
 pub enum Failure {
     /// The peer can not be reached. See whether it runs, and whether a firewall is between.
-    #[error("cannot connect, {attempts} attempts: {source}")]
+    #[error("cannot connect, {attempts} attempts")]
     Connect {
         /// How often it was tried.
         attempts: u32,
@@ -49,8 +50,8 @@ pub enum Failure {
         source: Arc<io::Error>,
     },
     /// The handshake of TLS failed: the peer speaks no TLS, or one side does not trust the other's certificate.
-    #[error("TLS: {0}")]
-    Tls(Arc<io::Error>),
+    #[error("the handshake of TLS failed")]
+    Tls(#[source] Arc<io::Error>),
     /// The peer wants TLS, and this side was not told to speak it.
     #[error("the peer speaks TLS, and this side does not")]
     NeedsTls,
@@ -58,10 +59,10 @@ pub enum Failure {
     #[error("the peer closed the connection")]
     Closed,
     /// The connection is lost: the system's error says how.
-    #[error("the connection is lost: {0}")]
-    Lost(Arc<io::Error>),
+    #[error("the connection is lost")]
+    Lost(#[source] Arc<io::Error>),
     /// What came is not the protocol. See what listens on that port.
-    #[error("the peer does not speak the protocol: {0}")]
+    #[error("the peer does not speak the protocol")]
     Decode(#[from] DecodeError),
     /// A buffer is missing, or came twice: the peer is at fault.
     #[error("buffer {found} came")]
@@ -94,8 +95,8 @@ pub enum Failure {
     #[error(transparent)]
     Decompress(DecompressError),
     /// An event makes no sense.
-    #[error("an event can not be read: {0}")]
-    Event(DecodeError),
+    #[error("an event can not be read")]
+    Event(#[source] DecodeError),
     /// The partition did not appear. See whether its producer runs, and whether the id is right.
     #[error("there was no such partition within {waited:?}")]
     NotFound {
@@ -111,8 +112,8 @@ pub enum Failure {
         message: String,
     },
     /// The pool of the gate has failed, and it has no segment for what the peer has to send. The pool says why.
-    #[error("no segment can be had for what comes: {0}")]
-    Pool(pool::Failure),
+    #[error("no segment can be had for what comes")]
+    Pool(#[source] pool::Failure),
     /// The client was dropped.
     #[error("this side has shut down")]
     ShutDown,

@@ -3,10 +3,7 @@
 use std::{
     collections::HashMap,
     ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -22,6 +19,7 @@ use crate::{
     channel::{Said, Signal, Upstream, channel},
     gate::InputGate,
     pool::NetworkBufferPool,
+    sync::Arc,
     wire::{Codec, Decompressor, ResultPartitionId, ResultSubpartitionIndexSet},
 };
 

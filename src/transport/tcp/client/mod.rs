@@ -148,7 +148,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Starts the threads, if it is to have any. Connects to nobody yet.
+    /// Starts the threads, if it is to have any. Connects to nobody yet. Blocking, on the system.
     ///
     /// # Errors
     /// [`StartError`]: the system refuses threads, or certificates can not be used.

@@ -1,6 +1,6 @@
 //! Why a request is refused, or a server does not start.
 
-use std::{io, time::Duration};
+use std::{any::Any, io, time::Duration};
 
 use crate::{
     channel::Cause,
@@ -31,8 +31,19 @@ pub(crate) enum Refusal {
     TooManyEvents { limit: usize },
     #[error("an event has no form on the wire: {0}")]
     Encode(EncodeError),
-    #[error("the producer failed: {0}")]
+    #[error("the producer failed: {}", with_sources(.0))]
     ProducerFailed(Cause),
+}
+
+/// `cause` and what is behind it, on one line: the peer gets a text, and no more.
+fn with_sources(cause: &Cause) -> String {
+    let mut text = cause.to_string();
+    let mut next = cause.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
 }
 
 /// Why a connection ended before its peer was done. The other connections go on.
@@ -46,16 +57,16 @@ pub enum ConnectionError {
         channels: usize,
     },
     /// The system could not read from the peer: it is gone.
-    #[error("cannot read from the peer: {0}")]
+    #[error("cannot read from the peer")]
     Read(#[source] io::Error),
     /// The system could not write to the peer: it is gone.
-    #[error("cannot write to the peer: {0}")]
+    #[error("cannot write to the peer")]
     Write(#[source] io::Error),
     /// What came is not the protocol. See what connects to this port.
-    #[error("the peer does not speak the protocol: {0}")]
+    #[error("the peer does not speak the protocol")]
     Decode(#[from] DecodeError),
     /// The handshake of TLS failed: the peer does not speak it, or has no certificate that this side trusts.
-    #[error("TLS: {0}")]
+    #[error("the handshake of TLS failed")]
     Tls(#[source] io::Error),
     /// The peer asked for nothing.
     #[error("no partition request within {limit:?}")]
@@ -81,6 +92,21 @@ pub enum ConnectionError {
         /// The limit it is over.
         limit: u32,
     },
+    /// Something that this side runs for the connection panicked: the waker of a task that got a segment back, say, or
+    /// this library. Its channels have been told that their reader is gone. The hook for panics has said where it was.
+    #[error("a panic ended the connection: {message}")]
+    Panicked {
+        /// What it said.
+        message: String,
+    },
+}
+
+impl ConnectionError {
+    /// From what was caught.
+    pub(super) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Self::Panicked { message: text.unwrap_or("it said nothing").to_owned() }
+    }
 }
 
 /// Why a server does not start.
@@ -88,7 +114,7 @@ pub enum ConnectionError {
 #[non_exhaustive]
 pub enum StartError {
     /// The address can not be listened on: take another, or see who has it.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: String,
@@ -96,9 +122,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// Certificates or keys can not be used.
-    #[error("TLS: {0}")]
+    #[error("TLS can not be set up")]
     Tls(#[from] TlsError),
     /// The system refuses a thread, or what a runtime takes: end some programs, or raise the limits.
-    #[error("cannot start a network thread: {0}")]
+    #[error("cannot start a network thread")]
     Thread(#[source] io::Error),
 }

@@ -222,7 +222,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Calls `observer` for each connection that ended, on a network thread: for logs. It must not block.
+    /// Calls `observer` for each connection that ended, on a network thread: for logs, which want the error's sources
+    /// too. It must not block.
     pub fn observer(
         mut self,
         observer: impl Fn(SocketAddr, Result<(), &ConnectionError>) + Send + Sync + 'static,
@@ -317,7 +318,7 @@ impl Server {
         Ok((partition, ServedPartition { state, registry: self.registry.clone() }))
     }
 
-    /// Connections that are open.
+    /// Connections that are open. Takes a lock that is held for a moment.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.lock().open.len()
@@ -428,14 +429,16 @@ impl ServedPartition {
         self.state.are_lost()
     }
 
-    /// The next task event that a consumer has sent, and the subpartition it reads; in Flink's form.
+    /// The next task event that a consumer has sent, and the subpartition it reads; in Flink's form. Takes a lock that is
+    /// held for a moment.
     #[must_use]
     pub fn take_task_event(&self) -> Option<(u32, Vec<u8>)> {
         self.state.take_event()
     }
 
     /// Serves it no more under its id: what nobody has asked for yet is dropped, and counts as released; its writer is
-    /// told so. What consumers have is theirs still, and another partition of that id may be served.
+    /// told so. What consumers have is theirs still, and another partition of that id may be served. Control plane: takes
+    /// the registry's lock.
     pub fn remove(self) {
         self.registry.remove(&self.state);
     }
@@ -501,7 +504,7 @@ async fn accept(listener: tokio::net::TcpListener, handles: Vec<Handle>, registr
             shared.report(peer, Err(&ConnectionError::TooManyConnections { limit }));
             continue; // and so closed
         }
-        let guard = Registered { shared: shared.clone(), connection };
+        let guard = Arc::new(Registered { shared: shared.clone(), connection });
         let session = Session::new(registry.clone(), waiter, shared.limits);
         let handle = &handles[connection as usize % handles.len()];
         let Ok(stream) = stream.into_std() else { continue };
@@ -512,7 +515,7 @@ async fn accept(listener: tokio::net::TcpListener, handles: Vec<Handle>, registr
                 Ok(link) => {
                     let sent = shared.sent.clone();
                     let connection = Connection::new(link, session, delivered, shared.limits, sent, started);
-                    run(connection, shared.options.gather).await
+                    run(connection, shared.options, guard.clone()).await
                 }
                 Err(error) => Err(error),
             };
@@ -546,7 +549,7 @@ impl Drop for Listening {
     }
 }
 
-/// A connection's place in the list of them.
+/// A connection's place in the list of them: its task's, and of who else has the connection.
 struct Registered {
     shared: Arc<Shared>,
     connection: u64,

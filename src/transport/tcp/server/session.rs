@@ -33,8 +33,8 @@ use crate::{
         traffic::Traffic,
     },
     wire::{
-        BufferResponse, DecodeError, Decoder, ErrorResponse, InputChannelId, Message, PartitionRequest, Role,
-        TaskEventRequest,
+        BUFFER_HEADER_BYTES, BufferResponse, DecodeError, Decoder, ErrorResponse, InputChannelId, Message,
+        PartitionRequest, Role, TaskEventRequest,
     },
 };
 
@@ -95,6 +95,8 @@ pub(crate) struct Session {
     expiry: VecDeque<(Instant, InputChannelId)>,
     decoder: Decoder,
     pub(crate) out: Outbox,
+    /// The last message: its memory is used again.
+    message: Vec<u8>,
     limits: ServerLimits,
     registry: Arc<Registry>,
     waiter: Waiter,
@@ -118,6 +120,7 @@ impl Session {
             expiry: VecDeque::new(),
             decoder: Decoder::new(Role::Consumer, limits.wire()),
             out: Outbox::default(),
+            message: Vec::new(),
             limits,
             registry,
             waiter,
@@ -335,11 +338,12 @@ impl Session {
     }
 
     fn send(&mut self, message: &Message) {
-        let mut bytes = Vec::new();
+        self.message.clear();
         // What this side makes keeps to the limits of its fields.
-        if message.encode(&mut bytes).is_ok() {
-            self.out.push_bytes(bytes.into());
+        if message.encode(&mut self.message).is_ok() {
+            self.out.push_message(&self.message);
         }
+        self.message.shrink_to(BUFFER_HEADER_BYTES); // one that was longer has told of an error
     }
 
     /// Gives up the requests that have waited long enough.
