@@ -370,8 +370,9 @@ impl Turns {
     }
 }
 
+#[allow(clippy::disallowed_types, reason = "as above")]
 impl Prompt for Sending {
-    fn flushed(&self) -> bool {
+    fn flushed(self: std::sync::Arc<Self>) -> bool {
         let turn = |turns: &mut Turns| {
             let done = turns.waker.is_some() && turns.turn();
             if let Some(waker) = &turns.waker

@@ -186,8 +186,8 @@ fn two_wakes_of_two_threads_are_not_lost() {
     notified_by(2, 1);
 }
 
-/// 2 threads: each has the value to itself, and finds it as the other has left it; the task is woken if it has asked.
-/// Mutants: J1, J2, J3, the waking of who has asked.
+/// 2 threads: each has the value to itself, and finds it as the other has left it. Mutants: J1, J2, J4, J5, taking it
+/// over who has asked.
 #[test]
 fn a_baton_is_held_by_one_and_put_back_for_who_has_asked() {
     loom::model(|| {
@@ -203,6 +203,42 @@ fn a_baton_is_held_by_one_and_put_back_for_who_has_asked() {
         });
         turns += other.join().unwrap();
         assert_eq!(baton.try_with(|value| *value), Some(turns));
+    });
+}
+
+/// 2 threads, 1 turn each: the other's is over before, while or after the task asks, and the task comes to its own.
+/// Mutants: the second look, the waker that is left, the waking of who has asked.
+#[test]
+fn a_task_that_asks_as_the_baton_is_put_back_gets_it() {
+    loom::model(|| {
+        let baton = Arc::new(Baton::new(0));
+        let other = thread::spawn({
+            let baton = baton.clone();
+            move || baton.try_with(|value| *value += 1).is_some()
+        });
+        let mut seen = None;
+        block_on(|waker| {
+            seen = baton.poll_with(waker, |value| *value);
+            seen.is_some()
+        });
+        let before = seen == Some(1);
+        assert!(other.join().unwrap() || !before);
+    });
+}
+
+/// The same, but the task asks once and is woken by nobody, for an unparking would order what it sees. Mutant: J3.
+#[test]
+fn a_task_that_finds_the_baton_put_back_sees_what_was_done() {
+    loom::model(|| {
+        let baton = Arc::new(Baton::new(0));
+        let other = thread::spawn({
+            let baton = baton.clone();
+            move || baton.try_with(|value| *value += 1)
+        });
+        let seen = baton.poll_with(Waker::noop(), |value| *value);
+        let held = other.join().unwrap().is_some();
+        assert!(held || seen == Some(0), "one of them was first");
+        assert_eq!(baton.poll_with(Waker::noop(), |value| *value), Some(i32::from(held)), "it is owed, or free");
     });
 }
 

@@ -33,8 +33,10 @@ pub(crate) trait Upstream: std::fmt::Debug + Send + Sync {
 
 /// Who reads the channels that announce themselves, and can be made to on the thread that they do it on.
 pub(crate) trait Prompt: std::fmt::Debug + Send + Sync {
-    /// Something was flushed, and whoever reads sleeps. `false` if it is to be woken after all.
-    fn flushed(&self) -> bool;
+    /// Something was flushed, and whoever reads sleeps. `false` if it is to be woken after all. On the thread that
+    /// flushes, so it shall neither wait for anybody nor panic.
+    #[allow(clippy::disallowed_types, reason = "the handle that a weak one gives, which loom's has not")]
+    fn flushed(self: std::sync::Arc<Self>) -> bool;
 }
 
 /// One for each gate, shared with the writing ends of its channels.
@@ -142,8 +144,8 @@ impl Signal {
         if self.inbox.push(self.links.link(index), index) != Ok(true) {
             return;
         }
-        let read = told == Told::Flushed
-            && self.prompt.get().and_then(std::sync::Weak::upgrade).is_some_and(|prompt| prompt.flushed());
+        let read =
+            told == Told::Flushed && self.prompt.get().and_then(std::sync::Weak::upgrade).is_some_and(Prompt::flushed);
         if !read {
             self.waker.wake();
         }

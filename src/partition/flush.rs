@@ -1,7 +1,8 @@
 //! When readers are told of a segment that is not full.
 //!
 //! The timer is one thread for any number of writers. It holds no lock that a writer takes, and touches nothing of a
-//! partition but the flag that tells its readers: what a writer has committed is there to be read already.
+//! partition but the flag that tells its readers: what a writer has committed is there to be read already. Where the
+//! reader is a connection that sleeps, to be told is to write (`TcpOptions::inline_flush`), which does not block.
 #![allow(
     clippy::disallowed_types,
     reason = "the timer's thread and clock are outside of every model; what it does to a channel is `flush_if_open`"

@@ -338,23 +338,43 @@ fn a_partition_is_asked_for_once_however_often_it_is_not_there() {
     assert_eq!(reading.after(Duration::from_secs(1)).len(), 97);
 }
 
-#[test]
-fn channels_that_are_all_lost_are_not_looked_for_among_those_that_want_credit() {
+/// Has 200 channels of one gate want credit, of which there is one, and then `close` them; how often one of those that
+/// want some was looked at.
+fn looked_at_by(close: impl FnOnce(&mut Reading, InputGate, &[InputChannelId])) -> usize {
     let mut reading = Reading::new();
     let channels: Vec<_> = (0..200).map(|s| RemotePartition::new("peer", partition(), s)).collect();
     let (next, connection) = (AtomicU64::new(0), |_: (&str, usize)| reading.commands.clone());
     let options = GateOptions::default().exclusive(0).floating(1);
-    let _gate = client::gate::open(&reading.pool, &options, &channels, 1, &next, connection).unwrap();
+    let gate = client::gate::open(&reading.pool, &options, &channels, 1, &next, connection).unwrap();
     reading.peer.take();
     reading.poll();
-    for asked in reading.peer.take().chunks(97) {
-        let receiver = InputChannelId(*asked[77..].first_chunk().unwrap());
+    let asked = reading.peer.take();
+    let receivers: Vec<_> = asked.chunks(97).map(|asked| InputChannelId(*asked[77..].first_chunk().unwrap())).collect();
+    for &receiver in &receivers {
         reading.peer.send(&Message::BacklogAnnouncement { backlog: 2, receiver });
     }
     reading.poll();
     LOOKED_AT.set(0);
-    reading.connection.session.fail(&client::Failure::Closed);
-    assert_eq!(LOOKED_AT.get(), 0, "entries were looked at: as many as channels, for each");
+    close(&mut reading, gate, &receivers);
+    LOOKED_AT.get()
+}
+
+#[test]
+fn channels_that_are_closed_are_not_looked_for_among_those_that_want_credit() {
+    let lost = looked_at_by(|reading, _gate, _| reading.connection.session.fail(&client::Failure::Closed));
+    assert_eq!(lost, 0, "all at once");
+    let gone = looked_at_by(|reading, gate, _| {
+        drop(gate);
+        reading.poll();
+    });
+    assert_eq!(gone, 0, "with their gate");
+    let failed = looked_at_by(|reading, _gate, receivers| {
+        for &receiver in receivers {
+            reading.peer.send(&Message::ErrorResponse(ErrorResponse::io_exception("it failed", Some(receiver))));
+            reading.poll();
+        }
+    });
+    assert!((200..2000).contains(&failed), "one by one, with a turn behind each: {failed}");
 }
 
 #[test]

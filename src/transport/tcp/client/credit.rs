@@ -9,8 +9,8 @@
 //! # Invariants
 //! * **X1** There are at least as many segments in `spare` as credits that the channels have been granted and have not
 //!   used: so a buffer that arrives for a credit finds a segment, at once (C1).
-//! * **V2** A channel stands in `wanting` once, and only while it wants more. Where all are about to be closed none
-//!   stands there, so that not each of them is looked for.
+//! * **V2** A channel stands in `wanting` once, and only while it wants more. Where it stands it knows, so nobody looks
+//!   for it: one that is closed leaves its place empty, and channels are closed once each.
 //!
 //! Each channel has `exclusive` credits whenever segments allow, and wants one more for each buffer that waits at the
 //! sender. Segments are alike; what is taken beyond the exclusive ones is the floating part, shared by who wants it, in
@@ -46,6 +46,8 @@ pub(crate) struct Credit {
     backlog: u32,
     /// In `wanting`.
     wanting: bool,
+    /// Which of all that ever stood there, wrapping.
+    place: u32,
 }
 
 /// When a sender is to be told of its credit.
@@ -70,9 +72,61 @@ pub(crate) struct Segments {
     exclusive: u32,
     /// Credits beyond those of a channel whose sender has nothing waiting.
     ahead: u32,
-    wanting: VecDeque<u32>,
+    wanting: Wanting,
     /// Channels that are open.
     channels: usize,
+}
+
+/// Channels in the order in which they get credit. Those that have left it are [`NOBODY`].
+#[derive(Debug, Default)]
+struct Wanting {
+    channels: VecDeque<u32>,
+    /// Which of all that ever stood here is the first now, wrapping.
+    first: u32,
+}
+
+/// No channel.
+const NOBODY: u32 = u32::MAX;
+
+impl Wanting {
+    /// Behind all others.
+    fn push(&mut self, channel: u32, credit: &mut Credit) {
+        credit.wanting = true; // V2
+        credit.place = self.first.wrapping_add(self.channels.len() as u32);
+        self.channels.push_back(channel);
+    }
+
+    fn front(&mut self) -> Option<u32> {
+        while let Some(&channel) = self.channels.front() {
+            #[cfg(test)]
+            LOOKED_AT.set(LOOKED_AT.get() + 1);
+            if channel != NOBODY {
+                return Some(channel);
+            }
+            self.pop();
+        }
+        None
+    }
+
+    /// The first is in it no more.
+    fn pop(&mut self) {
+        self.channels.pop_front();
+        self.first = self.first.wrapping_add(1);
+    }
+
+    /// Nor is that one, if it was.
+    fn leave(&mut self, credit: &mut Credit) {
+        if std::mem::take(&mut credit.wanting) {
+            self.channels[credit.place.wrapping_sub(self.first) as usize] = NOBODY;
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u32> {
+        let channels = self.channels.iter().copied();
+        #[cfg(test)]
+        let channels = channels.inspect(|_| LOOKED_AT.set(LOOKED_AT.get() + 1));
+        channels.filter(|&channel| channel != NOBODY)
+    }
 }
 
 /// Where the credit of each channel is kept.
@@ -118,7 +172,7 @@ impl Segments {
     /// For so many channels, with that many segments each and `floating` for all of them.
     pub(super) fn new(pool: LocalBufferPool, exclusive: u32, floating: u32, channels: usize) -> Self {
         let ahead = if exclusive == 0 { 0 } else { floating / 2 / channels.max(1) as u32 };
-        Self { pool, spare: Vec::new(), granted: 0, exclusive, ahead, wanting: VecDeque::new(), channels }
+        Self { pool, spare: Vec::new(), granted: 0, exclusive, ahead, wanting: Wanting::default(), channels }
     }
 
     /// Credits that each channel has at least.
@@ -156,8 +210,7 @@ impl Segments {
     pub(super) fn backlog(&mut self, channel: u32, credit: &mut Credit, backlog: u32) {
         credit.backlog = backlog;
         if !credit.wanting && credit.wants_more(self.exclusive, self.ahead) {
-            credit.wanting = true; // V2
-            self.wanting.push_back(channel);
+            self.wanting.push(channel, credit);
         }
     }
 
@@ -170,19 +223,10 @@ impl Segments {
         self.shrink();
     }
 
-    /// All channels are about to be closed: none of them wants more, and [`close`](Self::close) looks for none.
-    pub(super) fn want_no_more(&mut self) {
-        self.wanting.clear();
-    }
-
     /// A channel is closed. `true` if it was the last.
-    pub(super) fn close(&mut self, channel: u32, credit: &mut Credit) -> bool {
+    pub(super) fn close(&mut self, credit: &mut Credit) -> bool {
         self.forget(credit);
-        if credit.wanting {
-            #[cfg(test)]
-            LOOKED_AT.set(LOOKED_AT.get() + self.wanting.len());
-            self.wanting.retain(|&other| other != channel);
-        }
+        self.wanting.leave(credit);
         self.channels -= 1;
         self.channels == 0
     }
@@ -205,9 +249,9 @@ impl Segments {
         channels: &mut impl Credits,
         granted: &mut Vec<u32>,
     ) -> Result<(), Failure> {
-        while let Some(&channel) = self.wanting.front() {
+        while let Some(channel) = self.wanting.front() {
             let Some(credit) = channels.credit(channel) else {
-                self.wanting.pop_front();
+                self.wanting.pop();
                 continue;
             };
             let mut more = credit.wants_more(self.exclusive, self.ahead);
@@ -222,12 +266,12 @@ impl Segments {
                 granted.push(channel);
                 more = credit.wants_more(self.exclusive, self.ahead);
             }
-            self.wanting.pop_front();
+            self.wanting.pop();
             if let Some(credit) = channels.credit(channel) {
-                credit.wanting = more;
-            }
-            if more {
-                self.wanting.push_back(channel);
+                credit.wanting = false;
+                if more {
+                    self.wanting.push(channel, credit);
+                }
             }
         }
         if self.spare.len() > self.granted as usize {
@@ -244,7 +288,7 @@ impl Segments {
         }
         let mut segment = self.pool.try_request().ok();
         let short = |credit: &mut Credit| credit.told() <= 1 && credit.needs_more(self.exclusive);
-        if segment.is_none() && self.wanting.iter().any(|&channel| channels.credit(channel).is_some_and(short)) {
+        if segment.is_none() && self.wanting.iter().any(|channel| channels.credit(channel).is_some_and(short)) {
             segment = match self.pool.poll_request(context) {
                 Poll::Ready(Ok(segment)) => Some(segment),
                 Poll::Ready(Err(error)) => return Err(Failure::of_pool(&self.pool, error)),
@@ -259,12 +303,14 @@ impl Segments {
 
 #[cfg(test)]
 thread_local! {
-    /// Entries of `wanting` among which closed channels were looked for.
+    /// How often an entry of `wanting` was looked at.
     pub(crate) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
     use crate::pool::NetworkBufferPool;
 
@@ -283,21 +329,60 @@ mod tests {
         (segments, credits)
     }
 
-    #[test]
-    fn channels_that_are_all_closed_are_not_looked_for_among_each_other() {
-        let (mut segments, mut credits) = all_want();
-        segments.want_no_more();
-        let last: Vec<bool> =
-            (0..).zip(&mut credits).map(|(channel, credit)| segments.close(channel, credit)).collect();
-        assert_eq!(LOOKED_AT.get(), 0);
-        assert_eq!(last.iter().position(|&last| last), Some(CHANNELS as usize - 1));
+    impl Credits for Vec<Credit> {
+        fn credit(&mut self, channel: u32) -> Option<&mut Credit> {
+            self.get_mut(channel as usize)
+        }
+    }
+
+    /// The channel that has got the one segment, which is as good as used.
+    fn grant(segments: &mut Segments, credits: &mut Vec<Credit>) -> Option<u32> {
+        let mut granted = Vec::new();
+        segments.grant(&mut Context::from_waker(Waker::noop()), credits, &mut granted).unwrap();
+        let &channel = granted.first()?;
+        let credit = &mut credits[channel as usize];
+        credit.tell();
+        drop(segments.use_credit(credit));
+        Some(channel)
     }
 
     #[test]
-    fn one_channel_that_is_closed_leaves_the_others_wanting() {
+    fn channels_that_are_closed_one_by_one_are_not_looked_for_among_each_other() {
         let (mut segments, mut credits) = all_want();
-        segments.close(7, &mut credits[7]);
-        assert_eq!((LOOKED_AT.get(), segments.wanting.len()), (CHANNELS as usize, CHANNELS as usize - 1));
-        assert!(!segments.wanting.contains(&7));
+        let last: Vec<bool> = credits.iter_mut().map(|credit| segments.close(credit)).collect();
+        assert_eq!(LOOKED_AT.get(), 0);
+        assert_eq!(last.iter().position(|&last| last), Some(CHANNELS as usize - 1));
+        assert_eq!(grant(&mut segments, &mut credits), None);
+        assert_eq!(LOOKED_AT.get(), CHANNELS as usize, "each empty place once");
+        assert_eq!(grant(&mut segments, &mut credits), None);
+        assert_eq!(LOOKED_AT.get(), CHANNELS as usize);
+    }
+
+    #[test]
+    fn channels_that_are_closed_leave_the_others_wanting_in_turn() {
+        let (mut segments, mut credits) = all_want();
+        segments.wanting.channels.truncate(6);
+        for closed in [0, 2, 5] {
+            assert!(!segments.close(&mut credits[closed]));
+        }
+        assert_eq!(grant(&mut segments, &mut credits), Some(1));
+        segments.backlog(1, &mut credits[1], 1); // behind the others now
+        segments.close(&mut credits[3]);
+        let rest: Vec<_> = std::iter::from_fn(|| grant(&mut segments, &mut credits)).collect();
+        assert_eq!(rest, [4, 1]);
+    }
+
+    #[test]
+    fn places_are_counted_over_the_end() {
+        let (mut segments, mut credits) = all_want();
+        segments.wanting = Wanting { channels: VecDeque::new(), first: u32::MAX - 1 };
+        for channel in 0..4 {
+            let credit = &mut credits[channel as usize];
+            credit.wanting = false;
+            segments.backlog(channel, credit, 1);
+        }
+        segments.close(&mut credits[2]);
+        let granted: Vec<_> = std::iter::from_fn(|| grant(&mut segments, &mut credits)).collect();
+        assert_eq!(granted, [0, 1, 3]);
     }
 }

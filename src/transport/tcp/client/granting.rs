@@ -14,7 +14,6 @@ impl State {
         for place in 0..self.gates.len() {
             let Some(gate) = &mut self.gates[place] else { continue };
             if let Err(failure) = gate.segments.grant(context, &mut self.channels, &mut self.untold) {
-                gate.segments.want_no_more();
                 gate.places.clone().into_iter().for_each(|index| self.fail(index, failure.clone()));
             }
         }

@@ -516,7 +516,7 @@ impl State {
         let gate = &mut self.gates[channel.gate as usize];
         if let Some(open) = gate {
             open.places[channel.nth as usize] = CLOSED;
-            if open.segments.close(index, &mut channel.credit) {
+            if open.segments.close(&mut channel.credit) {
                 *gate = None;
             }
         }
@@ -545,7 +545,6 @@ impl State {
     }
 
     fn fail_all(&mut self, failure: &Failure) {
-        self.gates.iter_mut().flatten().for_each(|gate| gate.segments.want_no_more());
         (0..self.channels.0.len() as u32).for_each(|index| self.fail(index, failure.clone()));
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Connection<L> {
     partial: Option<Instant>,
     /// Since when something has waited to be written, and nothing was.
     stalled: Option<Instant>,
+    /// End with this at once: what a flush came to.
+    broken: Option<ConnectionError>,
     /// Write what there is, then end with this.
     last: Option<Result<(), ConnectionError>>,
     /// Send all there is, then end.
@@ -70,6 +72,7 @@ impl<L: Link> Connection<L> {
             started,
             partial: None,
             stalled: None,
+            broken: None,
             last: None,
             shutdown: false,
             closing: None,
@@ -93,6 +96,9 @@ impl<L: Link> Connection<L> {
             return self.poll_taken(context);
         }
         self.session.turn(now);
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
+        }
         loop {
             self.take_deliveries(context);
             let read = self.poll_read(context, now)?;
@@ -140,22 +146,34 @@ impl<L: Link> Connection<L> {
     }
 
     /// Sends what a channel's writer has just flushed, in one write. `false` if there is more to do, for which to
-    /// [poll](Self::poll).
+    /// [poll](Self::poll); which an error is left to, too.
+    ///
+    /// Takes up nothing that the peer or the registry says. What waits to be looked at has left a waker, or the last
+    /// poll would not have slept.
     pub(crate) fn flush(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
         let soon = now.saturating_duration_since(self.turned) < NO_ANSWER;
-        if soon || self.last.is_some() || self.shutdown || !self.session.out.is_empty() {
+        let ends = self.broken.is_some() || self.last.is_some() || self.shutdown;
+        if soon || ends || !self.session.out.is_empty() {
             return false;
         }
         self.turned = now;
         self.session.turn(now);
         self.session.fill();
-        let written = self.write_once(context, now).is_ok_and(|written| written.is_ready());
+        let sent = self.send_once(context, now);
         self.counter.add(&mut self.counted, self.session.traffic);
-        written
-            && self.session.out.is_empty()
-            && matches!(self.poll_flush(context), Poll::Ready(Ok(())))
-            && !self.session.is_gathering()
-            && self.session.park(context.waker())
+        match sent {
+            Poll::Ready(Ok(())) => !self.session.is_gathering() && self.session.park(context.waker()),
+            Poll::Ready(Err(error)) => {
+                self.fail(error);
+                false
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    /// Has the next poll end the connection.
+    pub(crate) fn fail(&mut self, error: ConnectionError) {
+        self.broken.get_or_insert(error);
     }
 
     fn take_deliveries(&mut self, context: &mut Context<'_>) {
@@ -228,6 +246,12 @@ impl<L: Link> Connection<L> {
         self.stalled = None;
         self.written_to_link = true;
         Ok(Poll::Ready(()))
+    }
+
+    /// All there is, if that goes in one write.
+    fn send_once(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ConnectionError>> {
+        ready!(self.write_once(context, now)?);
+        if self.session.out.is_empty() { self.poll_flush(context) } else { Poll::Pending }
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {

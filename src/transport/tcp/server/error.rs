@@ -1,6 +1,6 @@
 //! Why a request is refused, or a server does not start.
 
-use std::{io, time::Duration};
+use std::{any::Any, io, time::Duration};
 
 use crate::{
     channel::Cause,
@@ -92,6 +92,21 @@ pub enum ConnectionError {
         /// The limit it is over.
         limit: u32,
     },
+    /// Something that this side runs for the connection panicked: the waker of a task that got a segment back, say, or
+    /// this library. Its channels have been told that their reader is gone. The hook for panics has said where it was.
+    #[error("a panic ended the connection: {message}")]
+    Panicked {
+        /// What it said.
+        message: String,
+    },
+}
+
+impl ConnectionError {
+    /// From what was caught.
+    pub(super) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Self::Panicked { message: text.unwrap_or("it said nothing").to_owned() }
+    }
 }
 
 /// Why a server does not start.

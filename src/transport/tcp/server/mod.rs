@@ -505,7 +505,7 @@ async fn accept(listener: tokio::net::TcpListener, handles: Vec<Handle>, registr
             shared.report(peer, Err(&ConnectionError::TooManyConnections { limit }));
             continue; // and so closed
         }
-        let guard = Registered { shared: shared.clone(), connection };
+        let guard = Arc::new(Registered { shared: shared.clone(), connection });
         let session = Session::new(registry.clone(), waiter, shared.limits);
         let handle = &handles[connection as usize % handles.len()];
         let Ok(stream) = stream.into_std() else { continue };
@@ -516,7 +516,7 @@ async fn accept(listener: tokio::net::TcpListener, handles: Vec<Handle>, registr
                 Ok(link) => {
                     let sent = shared.sent.clone();
                     let connection = Connection::new(link, session, delivered, shared.limits, sent, started);
-                    run(connection, shared.options.gather).await
+                    run(connection, shared.options, guard.clone()).await
                 }
                 Err(error) => Err(error),
             };
@@ -550,7 +550,7 @@ impl Drop for Listening {
     }
 }
 
-/// A connection's place in the list of them.
+/// A connection's place in the list of them: its task's, and of who else has the connection.
 struct Registered {
     shared: Arc<Shared>,
     connection: u64,
