@@ -4,17 +4,21 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use forebay::{
     gate::{ReadError, RecordReader},
     partition::{Forward, RecordWriter, ResultPartition, WriteError},
     pool::NetworkBufferPool,
-    transport::tcp::{ChannelError, Client, Failure, RemotePartition, ServedPartition, Server},
+    transport::tcp::{ChannelError, Client, Failure, RemotePartition, ServedPartition, Server, TcpOptions},
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::support::{LONG, channel_error, gate, id, pool, record, remote, wait_until, with_sources};
+use crate::{
+    support::{LONG, channel_error, gate, id, pool, record, remote, wait_until, with_sources},
+    tls::ours,
+};
 
 const RECORDS: u64 = 2000;
 const SIZE: usize = 100;
@@ -268,4 +272,33 @@ fn a_server_does_not_start_on_a_runtime_that_has_ended() {
     let handle = current_thread().handle().clone();
     let error = Server::builder().runtime(handle).start("127.0.0.1:0").unwrap_err();
     assert!(with_sources(&error).contains("shut"), "{error:?}");
+}
+
+/// The server's runtime stands still while the second record is flushed: who flushes it writes it, or nobody does.
+#[test]
+fn who_flushes_writes_unless_that_is_switched_off() {
+    for (inline, tls) in [(true, false), (true, true), (false, false), (false, true)] {
+        let (runtime, pool) = (current_thread(), pool(32));
+        let mut options = TcpOptions::default();
+        options.inline_flush = inline;
+        let mut server = Server::builder().options(options).runtime(runtime.handle().clone());
+        let mut client = Client::builder();
+        if tls {
+            (server, client) = (server.tls(ours().config()), client.tls(ours().config()));
+        }
+        let (server, client) = (server.start("127.0.0.1:0").unwrap(), client.start().unwrap());
+        let (partition, _served) = serve(&server, &pool, 1);
+        let mut reader = RecordReader::new(gate(&client, &pool, &[remote(&server, 1, 0)]), 1024);
+        let mut writer = RecordWriter::new(partition, Forward);
+        for number in 0..2 {
+            let (before, asleep) = (server.sent().calls, Instant::now());
+            while asleep.elapsed() < Duration::from_micros(20) {
+                std::hint::spin_loop(); // a flush that comes sooner is the task's
+            }
+            writer.emit(&record(number, SIZE)[..]).unwrap();
+            writer.flush();
+            assert_eq!(server.sent().calls - before, u64::from(inline && number > 0));
+            assert!(runtime.block_on(is_next(&mut reader, number)).unwrap());
+        }
+    }
 }

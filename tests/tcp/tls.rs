@@ -8,7 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use crate::support::{Observed, Raw, gate, pool, read_all, remote, serve, with_sources};
 
 /// An authority, and a node that it has signed.
-struct Signed {
+pub(crate) struct Signed {
     authority: String,
     certificate: String,
     key: String,
@@ -25,12 +25,12 @@ impl Signed {
         Self { authority: authority.pem(), certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
-    fn config(&self) -> TlsConfig {
+    pub(crate) fn config(&self) -> TlsConfig {
         TlsConfig::from_pem(self.certificate.as_bytes(), self.key.as_bytes(), self.authority.as_bytes()).unwrap()
     }
 }
 
-fn ours() -> &'static Signed {
+pub(crate) fn ours() -> &'static Signed {
     static OURS: OnceLock<Signed> = OnceLock::new();
     OURS.get_or_init(|| Signed::new(&["localhost", "127.0.0.1"]))
 }
