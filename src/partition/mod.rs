@@ -21,7 +21,6 @@ mod emit;
 mod flush;
 mod hash_code;
 mod key_group;
-mod long;
 mod pieces;
 mod record_writer;
 mod result_partition;

@@ -3,7 +3,6 @@
 use std::task::{Context, Poll, ready};
 
 use super::{
-    long::LONG,
     result_partition::{ResultPartition, write_framed},
     subpartition::ResultSubpartition,
     write_error::WriteError,
@@ -16,6 +15,9 @@ use crate::{
 
 /// The part of a segment that is left empty rather than begin a record there that fits into the next: one n-th.
 const SPARED: usize = 16;
+
+/// Bytes of a record that is better not serialized aside first, to be copied twice.
+const LONG: usize = 4096;
 
 /// What to do when there is no segment.
 pub(super) enum Wait<'a, 'b> {
@@ -93,9 +95,9 @@ impl ResultPartition {
         }
         if let Some(bytes) = record.as_bytes() {
             let length = length_of(bytes, len);
-            if bytes.len() >= LONG || !open.append_framed(length, bytes) {
+            if !open.append_framed(length, bytes) {
                 open.append(&length);
-                self.long.append(open, bytes);
+                open.append(bytes);
             }
             return true;
         }
@@ -198,10 +200,7 @@ impl ResultPartition {
         wait: &mut Wait<'_, '_>,
     ) -> Poll<Result<(), WriteError>> {
         while *at < bytes.len() {
-            let mut long = std::mem::take(&mut self.long);
-            let outcome = self.open(to, wait).map_ok(|builder| long.append(builder, &bytes[*at..]));
-            self.long = long;
-            *at += ready!(outcome)?;
+            *at += ready!(self.open(to, wait))?.append(&bytes[*at..]);
             if self.remaining(to) == Some(0) {
                 self.finish(to);
                 self.check_reader(to)?;

@@ -3,7 +3,6 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    long::LongPieces,
     pieces::{Rest, Wait, never_pending},
     selector::Channels,
     subpartition::ResultSubpartition,
@@ -51,8 +50,6 @@ pub struct ResultPartition {
     pub(super) scratch: Vec<u8>,
     /// The part of the scratch that was accepted, and waits for a segment.
     pub(super) rest: Option<Rest>,
-    /// How long pieces go to segments.
-    pub(super) long: LongPieces,
     /// A barrier that may become unaligned, and where it stands in each subpartition.
     aligning: Option<(CheckpointBarrier, Vec<u32>)>,
     ended: bool,
@@ -71,7 +68,6 @@ impl ResultPartition {
             gone: None,
             scratch: Vec::new(),
             rest: None,
-            long: LongPieces::default(),
             aligning: None,
             ended: false,
             records: 0,
