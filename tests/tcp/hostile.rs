@@ -170,6 +170,24 @@ fn a_peer_that_is_killed_is_an_error_on_the_other_side() {
     assert_eq!(pool.in_use(), 0, "every segment is home");
 }
 
+/// A socket that is closed before its peer has said its last takes back what that has not read yet.
+#[test]
+fn what_a_peer_says_behind_the_end_costs_it_nothing() {
+    let observed = Observed::start(Server::builder());
+    let pool = pool(32);
+    let (_served, writing) = serve(&observed.server, &pool, 1, 3, 100);
+    let mut raw = Raw::connect(observed.address());
+    raw.send(&request(1, 1, 2));
+    writing.join().unwrap().unwrap();
+    let ending = thread::spawn(move || observed.server.shutdown(LONG));
+    assert!(raw.read_to_end().len() > 3 * 100, "and an end");
+    let mut late = Vec::new();
+    Message::AddCredit { credit: 1, receiver: InputChannelId([1; 16]) }.encode(&mut late).unwrap();
+    raw.send(&late.repeat((16 << 20) / late.len())); // more than sockets hold: it is read
+    drop(raw);
+    assert!(ending.join().unwrap());
+}
+
 #[test]
 fn half_a_peer_is_none() {
     let pool = pool(32);

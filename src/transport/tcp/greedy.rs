@@ -20,6 +20,7 @@ use super::{
         commands::{Command, Commands},
         connection::Connection as ClientConnection,
         credit::LOOKED_AT,
+        granting::LOT,
     },
     events,
     limits::ServerLimits,
@@ -294,6 +295,22 @@ impl Reading {
         self.peer.send_bytes(content);
     }
 
+    /// The same, data that are not compressed, with `backlog` buffers behind them.
+    fn data(&self, receiver: InputChannelId, sequence_number: u32, backlog: u32, content: &[u8]) {
+        let header = BufferResponse {
+            receiver,
+            subpartition: Some(0),
+            partials: 0,
+            sequence_number,
+            backlog,
+            data_type: DataType::DATA_BUFFER,
+            compressed: false,
+            size: content.len() as u32,
+        };
+        self.peer.send_bytes(&header.encode().unwrap());
+        self.peer.send_bytes(content);
+    }
+
     fn poll(&mut self) {
         assert!(self.connection.poll(&mut Context::from_waker(Waker::noop()), self.now).is_pending());
     }
@@ -486,19 +503,8 @@ fn told(reading: &mut Reading, count: u32, backlog: u32, idle: bool) -> usize {
     let (mut credit, mut told) = (GateOptions::default().exclusive, 0);
     let mut decoder = Decoder::new(Role::Consumer, Limits::default());
     for sequence_number in 0..count {
-        let header = BufferResponse {
-            receiver,
-            subpartition: Some(0),
-            partials: 0,
-            sequence_number,
-            backlog,
-            data_type: DataType::DATA_BUFFER,
-            compressed: false,
-            size: 4,
-        };
         credit = credit.checked_sub(1).expect("some is left");
-        reading.peer.send_bytes(&header.encode().unwrap());
-        reading.peer.send_bytes(&[0; 4]);
+        reading.data(receiver, sequence_number, backlog, &[0; 4]);
         reading.poll();
         if idle {
             reading.connection.tell_when_idle(&mut Context::from_waker(Waker::noop())).unwrap();
@@ -531,4 +537,32 @@ fn a_sender_that_is_out_of_credit_does_not_wait_until_this_side_is_idle() {
 fn a_sender_with_more_waiting_is_told_before_it_is_out_of_credit() {
     let told = told(&mut Reading::new(), 100, 20, false);
     assert!(told >= 20, "{told} times");
+}
+
+#[test]
+fn senders_of_many_channels_that_have_some_left_are_told_of_credit_in_lots() {
+    let mut reading = Reading::new();
+    let channels: Vec<_> = (0..=LOT as u32).map(|s| RemotePartition::new("peer", partition(), s)).collect();
+    let (next, connection) = (AtomicU64::new(0), |_: (&str, usize)| reading.commands.clone());
+    let pool = NetworkBufferPool::builder().segments(64).segment_size(reading.pool.segment_size()).build().unwrap();
+    let mut gate = client::gate::open(&pool, &GateOptions::default(), &channels, 1, &next, connection).unwrap();
+    reading.peer.take();
+    reading.poll();
+    let asked = reading.peer.take();
+    let receivers: Vec<_> = asked.chunks(97).map(|asked| InputChannelId(*asked[77..].first_chunk().unwrap())).collect();
+    let credit = bytes(&Message::AddCredit { credit: 1, receiver: receivers[0] }).len();
+    // How many are told once a buffer of that channel has come, with `backlog` more behind it.
+    let mut told = |nth: usize, sequence_number, backlog| {
+        reading.data(receivers[nth], sequence_number, backlog, &[0; 4]);
+        reading.poll();
+        reading.connection.tell_when_idle(&mut Context::from_waker(Waker::noop())).unwrap();
+        assert!(gate.try_next().unwrap().is_some());
+        reading.peer.take().len() / credit
+    };
+    assert!((0..LOT - 1).all(|nth| told(nth, 0, 0) == 0), "each has one left");
+    assert_eq!(told(LOT - 1, 0, 0), LOT, "it is a lot");
+    assert_eq!([told(0, 1, 0), told(LOT, 0, 0)], [0, 0]);
+    assert_eq!(told(LOT, 1, 0), 2, "one that has none left, and the other with it");
+    assert_eq!(told(1, 1, 1), 0, "as many left as wait");
+    assert_eq!(told(2, 1, 2), 2, "fewer left than wait, and the other with it");
 }

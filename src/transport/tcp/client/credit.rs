@@ -22,6 +22,10 @@
 //! sender has no more left than it would have without that. A sender with less than waits there is told as soon as it
 //! is as much as it has left.
 //!
+//! Where there are too many channels for that, each would be told of one credit still. There many senders are told in
+//! one write: once one of them has none left, or less than waits, or when there is a lot to tell. Until then each of
+//! the others has some, and what it sends with that has it looked at again; so nobody waits for what is held back.
+//!
 //! # Source
 //! Flink's `BufferManager` and `RemoteInputChannel`, where each segment is a channel's or floating. There the floating
 //! ones of a gate go to whichever peer's channels ask; here each connection has a part of them, for it may be on a
@@ -141,13 +145,15 @@ impl Credit {
         self.outstanding - self.untold
     }
 
-    /// When to tell. Of a sender with more than waits for credit: once it is as much as it has left. Of one that has
-    /// sent all it had: once it has at most `few` left, and then what this side has to send to others comes first.
-    pub(super) fn when_to_tell(&self, few: u32) -> Tell {
+    /// When to tell. Of a sender with buffers that wait: once it is as much as it has left. Of one that has sent all it
+    /// had, or if nothing is granted `ahead` has enough for what waits: once it has at most `few` left, and then what
+    /// this side has to send to others comes first.
+    pub(super) fn when_to_tell(&self, few: u32, ahead: bool) -> Tell {
+        let enough = if ahead { 0 } else { self.told() };
         match self.untold {
             0 => Tell::Nothing,
             untold if untold < self.told() => Tell::Later,
-            _ if self.backlog > 0 || self.told() == 0 => Tell::Now,
+            _ if self.backlog > enough || self.told() == 0 => Tell::Now,
             _ if self.told() <= few => Tell::WhenIdle,
             _ => Tell::Later,
         }
@@ -178,6 +184,11 @@ impl Segments {
     /// Credits that each channel has at least.
     pub(super) fn exclusive(&self) -> u32 {
         self.exclusive
+    }
+
+    /// Whether channels have credit beyond those while nothing waits at their senders.
+    pub(super) fn has_ahead(&self) -> bool {
+        self.ahead > 0
     }
 
     /// Sets the exclusive segments of a new channel aside: the credit of its request. Pending leaves the waker; what

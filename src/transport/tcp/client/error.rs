@@ -94,7 +94,7 @@ pub enum Failure {
     /// Data could not be decompressed: they are damaged, or of another codec than the gate was told of.
     #[error(transparent)]
     Decompress(DecompressError),
-    /// An event makes no sense.
+    /// An event makes no sense: the peer is at fault, or of another version than Flink's that is spoken here.
     #[error("an event can not be read")]
     Event(#[source] DecodeError),
     /// The partition did not appear. See whether its producer runs, and whether the id is right.
@@ -103,7 +103,7 @@ pub enum Failure {
         /// How long it was asked for.
         waited: Duration,
     },
-    /// The producer, or its host, failed and said why.
+    /// The producer, or its host, failed and said why: see there.
     #[error("the peer says: {message} ({class})")]
     Remote {
         /// The exception's class, as Flink names it.
@@ -114,7 +114,7 @@ pub enum Failure {
     /// The pool of the gate has failed, and it has no segment for what the peer has to send. The pool says why.
     #[error("no segment can be had for what comes")]
     Pool(#[source] pool::Failure),
-    /// The client was dropped.
+    /// The client was dropped: keep it as long as its gates are read.
     #[error("this side has shut down")]
     ShutDown,
 }
@@ -136,7 +136,7 @@ pub enum OpenError {
     /// No exclusive segments and no floating ones: nothing could ever arrive. Set one of them.
     #[error("a gate without exclusive and without floating segments could receive nothing")]
     NoSegments,
-    /// A channel of no subpartition.
+    /// A channel of no subpartition: name the lower one first.
     #[error("a channel over the subpartitions {first} to {last}, which are none")]
     EmptyRange {
         /// The first.
@@ -147,7 +147,7 @@ pub enum OpenError {
     /// The codec is not built in: build with the feature `compression`.
     #[error(transparent)]
     Codec(#[from] DecompressError),
-    /// There is nothing to read.
+    /// There is nothing to read: name a partition.
     #[error("a gate needs at least one channel")]
     NoChannels,
 }

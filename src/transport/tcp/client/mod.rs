@@ -13,7 +13,7 @@ pub(super) mod connection;
 pub(super) mod credit;
 mod error;
 pub(super) mod gate;
-mod granting;
+pub(super) mod granting;
 mod inlet;
 pub(super) mod session;
 mod unpack;

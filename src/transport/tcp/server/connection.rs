@@ -22,6 +22,8 @@ use crate::transport::{
 
 /// Requests are small: many of them fit.
 const STAGE: usize = 8 * 1024;
+/// Reads, in one turn, of what a peer says that was told the end.
+const LAST_READS: usize = 16;
 
 /// See the [module](self). Polled by its task, or by a test.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(crate) struct Connection<L> {
     last: Option<Result<(), ConnectionError>>,
     /// Send all there is, then end.
     shutdown: bool,
+    /// Since when the peer, which was told the end, has had time to take all.
+    closing: Option<Instant>,
     written_to_link: bool,
     /// When it was driven last.
     turned: Instant,
@@ -71,6 +75,7 @@ impl<L: Link> Connection<L> {
             broken: None,
             last: None,
             shutdown: false,
+            closing: None,
             written_to_link: false,
             turned: started,
             counter,
@@ -87,6 +92,9 @@ impl<L: Link> Connection<L> {
 
     fn poll_inner(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Result<(), ConnectionError>> {
         self.turned = now;
+        if self.closing.is_some() {
+            return self.poll_taken(context);
+        }
         self.session.turn(now);
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Err(error));
@@ -108,6 +116,10 @@ impl<L: Link> Connection<L> {
                 }
                 if self.last.is_some() {
                     let _ = ready!(self.link.poll_close(context)); // it is over either way
+                    if self.shutdown && matches!(self.last, Some(Ok(()))) {
+                        self.closing = Some(now);
+                        return self.poll_taken(context);
+                    }
                     return Poll::Ready(self.last.take().unwrap_or(Ok(())));
                 }
                 // Nothing to write, so an announcement is what there may be next (M4).
@@ -118,6 +130,19 @@ impl<L: Link> Connection<L> {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Reads, and drops, what still comes until the peer has closed its side too, and so has taken all: a socket that is
+    /// closed while something is unread, or before something comes, takes back what is on its way.
+    fn poll_taken(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        for _ in 0..LAST_READS {
+            match ready!(self.link.poll_read(context, &mut [IoSliceMut::new(&mut self.stage)])) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(Ok(())),
+            }
+        }
+        context.waker().wake_by_ref(); // the others have their turn
+        Poll::Pending
     }
 
     /// Sends what a channel's writer has just flushed, in one write. `false` if there is more to do, for which to
@@ -239,6 +264,9 @@ impl<L: Link> Connection<L> {
 
     /// When [`expire`](Self::expire) is to be called next.
     pub(crate) fn deadline(&mut self) -> Option<Instant> {
+        if let Some(since) = self.closing {
+            return Some(after(since, self.limits.stalled_write));
+        }
         let first = (!self.session.has_requested()).then(|| after(self.started, self.limits.first_request));
         let message = self.partial.map(|since| after(since, self.limits.message));
         let write = self.stalled.map(|since| after(since, self.limits.stalled_write));
@@ -250,9 +278,13 @@ impl<L: Link> Connection<L> {
     /// # Errors
     /// The peer has overdrawn its time.
     pub(crate) fn expire(&mut self, now: Instant) -> Result<(), ConnectionError> {
-        self.session.expire(now);
         let limits = &self.limits;
         let over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+        if let Some(since) = self.closing {
+            let limit = limits.stalled_write;
+            return if over(since, limit) { Err(ConnectionError::StalledWrite { limit }) } else { Ok(()) };
+        }
+        self.session.expire(now);
         if !self.session.has_requested() && over(self.started, limits.first_request) {
             return Err(ConnectionError::NoRequest { limit: limits.first_request });
         }

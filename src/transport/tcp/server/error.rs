@@ -68,25 +68,29 @@ pub enum ConnectionError {
     /// The handshake of TLS failed: the peer does not speak it, or has no certificate that this side trusts.
     #[error("the handshake of TLS failed")]
     Tls(#[source] io::Error),
-    /// The peer asked for nothing.
+    /// The peer asked for nothing: see who it is, or raise
+    /// [`first_request`](crate::transport::tcp::ServerLimits::first_request).
     #[error("no partition request within {limit:?}")]
     NoRequest {
         /// The limit it is over.
         limit: Duration,
     },
-    /// The peer began a message and did not end it.
+    /// The peer began a message and did not end it: see what is between, or raise
+    /// [`message`](crate::transport::tcp::ServerLimits::message).
     #[error("a message was not complete within {limit:?}")]
     SlowMessage {
         /// The limit it is over.
         limit: Duration,
     },
-    /// The peer took nothing of what was written to it.
-    #[error("the peer took nothing for {limit:?}, although it had granted credit")]
+    /// The peer took nothing of what was written to it, or did not close its side when it was told the end: it hangs, or
+    /// is gone. Its producers have been told.
+    #[error("the peer took nothing for {limit:?}, although it had granted credit or was told the end")]
     StalledWrite {
         /// The limit it is over.
         limit: Duration,
     },
-    /// There were too many connections already.
+    /// There were too many connections already: see whose they are, or raise
+    /// [`connections`](crate::transport::tcp::ServerLimits::connections).
     #[error("more than {limit} connections")]
     TooManyConnections {
         /// The limit it is over.

@@ -336,8 +336,9 @@ impl Server {
         self.shared.sent.snapshot()
     }
 
-    /// Takes no new connections, waits until those that are open have sent all their channels have, and closes them.
-    /// `false` if `timeout` came first: what is open then is closed as it is. Blocking, on producers and consumers; so
+    /// Takes no new connections, waits until those that are open have sent all their channels have and their peers have
+    /// taken it, and closes them: a peer that is told the end closes its side too, and has
+    /// [`stalled_write`](ServerLimits::stalled_write) for that. `false` if `timeout` came first: what is open then is closed as it is. Blocking, on producers and consumers; so
     /// not for a thread of the [runtime](ServerBuilder::runtime) that it runs on.
     #[must_use]
     pub fn shutdown(self, timeout: Duration) -> bool {
