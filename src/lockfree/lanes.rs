@@ -371,13 +371,18 @@ mod tests {
         all
     }
 
-    #[test]
-    fn closed_lanes_take_nothing_and_open_ones_keep_order() {
+    /// Lanes that are open. Where there is no `membarrier` they stay closed, and to take nothing is all they do.
+    fn opened() -> Option<(Lanes, Owner)> {
         let (lanes, mut owner) = (Lanes::new(), Owner::new());
         assert!(!lanes.push_claiming(1), "never opened");
-        if !lanes.open(&mut owner) {
-            return; // no membarrier here
-        }
+        let open = lanes.open(&mut owner);
+        assert!(open || !lanes.push_claiming(1) && !barrier::available(), "only what is open takes any");
+        open.then_some((lanes, owner))
+    }
+
+    #[test]
+    fn closed_lanes_take_nothing_and_open_ones_keep_order() {
+        let Some((lanes, mut owner)) = opened() else { return };
         assert!(lanes.push_claiming(1) && lanes.push(2));
         assert_eq!(taken(&lanes, &mut owner), [1, 2]);
         assert!(lanes.push(3));
@@ -391,10 +396,7 @@ mod tests {
 
     #[test]
     fn a_full_lane_takes_no_more_until_it_is_emptied() {
-        let (lanes, mut owner) = (Lanes::new(), Owner::new());
-        if !lanes.open(&mut owner) {
-            return;
-        }
+        let Some((lanes, mut owner)) = opened() else { return };
         for round in 0..3 {
             let fit = (0..1000).take_while(|&index| lanes.push_claiming(index)).count();
             assert_eq!(fit, CAPACITY as usize, "round {round}");
@@ -405,10 +407,7 @@ mod tests {
     #[test]
     fn many_threads_bring_while_the_owner_opens_and_closes() {
         let per_thread = if cfg!(miri) { 200 } else { 100_000_u32 };
-        let (lanes, mut owner) = (Lanes::new(), Owner::new());
-        if !lanes.open(&mut owner) {
-            return;
-        }
+        let Some((lanes, mut owner)) = opened() else { return };
         let mut seen = [0; 3];
         std::thread::scope(|scope| {
             let lanes = &lanes;
