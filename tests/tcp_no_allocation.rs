@@ -87,7 +87,8 @@ fn allocations(options: &GateOptions, records: usize, len: usize) -> u64 {
 
 #[test]
 fn a_warm_connection_allocates_nothing() {
-    // Flushed one by one, several to a segment, filling one, and spanning several; with credit at once, and by announcing.
+    // Flushed one by one, several to a segment, filling one, and spanning several; with credit at once, and by
+    // announcing.
     for exclusive in [2, 0] {
         let options = GateOptions::default().exclusive(exclusive);
         for (records, len) in [(1, 8), (30, 100), (3, SEGMENT - 4), (2, 3 * SEGMENT)] {

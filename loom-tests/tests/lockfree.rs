@@ -206,8 +206,9 @@ fn a_baton_is_held_by_one_and_put_back_for_who_has_asked() {
     });
 }
 
-/// 2 threads, 1 turn each: the other's, in which the task begins, is over before, while or after that asks, and the task
-/// comes to its own. (It begins there, rather than beside it, for to get so far would take one preemption of the two.)
+/// 2 threads, 1 turn each: the other's, in which the task begins, is over before, while or after that asks, and the
+/// task comes to its own. (It begins there, rather than beside it, for to get so far would take one preemption of the
+/// two.)
 /// Mutants: the second look, the waker that is left, the waking of who has asked.
 #[test]
 fn a_task_that_asks_as_the_baton_is_put_back_gets_it() {

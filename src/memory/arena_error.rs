@@ -6,8 +6,8 @@ use super::mapping::MapError;
 
 /// Why [`Arena::new`](super::Arena::new) refused.
 ///
-/// The text says what was asked for and what to do, and the source what the system answered. Whatever had been set up by then has been
-/// undone: no mapping is left behind.
+/// The text says what was asked for and what to do, and the source what the system answered. Whatever had been set up
+/// by then has been undone: no mapping is left behind.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArenaError {

@@ -114,8 +114,8 @@ impl NetworkBufferPool {
     }
 
     /// Which lines of the source took the segments that are out now. With the feature `leaks` alone, which costs two
-    /// locks for each segment lent; without it nothing is noted. A step for each segment, under a lock that its lending and
-    /// its return take too.
+    /// locks for each segment lent; without it nothing is noted. A step for each segment, under a lock that its lending
+    /// and its return take too.
     ///
     /// # Examples
     /// ```

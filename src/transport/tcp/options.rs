@@ -28,8 +28,8 @@ pub struct TcpOptions {
     /// nothing is gathered.
     pub gather: Duration,
     /// Has a server write what is flushed on the thread that flushes, if the connection sleeps and nobody else is at it
-    /// just then. That spares a round trip between threads the waking of two network threads, which was about half of its
-    /// time, or more. On unless set.
+    /// just then. That spares a round trip between threads the waking of two network threads, which was about half of
+    /// its time, or more. On unless set.
     ///
     /// The flush then is one write that does not block, where otherwise it is one call to wake a thread; under TLS it
     /// encrypts too. Whatever the socket does not take is the network thread's, and so is what is flushed within 10 µs

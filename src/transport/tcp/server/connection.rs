@@ -132,8 +132,8 @@ impl<L: Link> Connection<L> {
         }
     }
 
-    /// Reads, and drops, what still comes until the peer has closed its side too, and so has taken all: a socket that is
-    /// closed while something is unread, or before something comes, takes back what is on its way.
+    /// Reads, and drops, what still comes until the peer has closed its side too, and so has taken all: a socket that
+    /// is closed while something is unread, or before something comes, takes back what is on its way.
     fn poll_taken(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         for _ in 0..LAST_READS {
             match ready!(self.link.poll_read(context, &mut [IoSliceMut::new(&mut self.stage)])) {

@@ -82,8 +82,8 @@ pub enum ConnectionError {
         /// The limit it is over.
         limit: Duration,
     },
-    /// The peer took nothing of what was written to it, or did not close its side when it was told the end: it hangs, or
-    /// is gone. Its producers have been told.
+    /// The peer took nothing of what was written to it, or did not close its side when it was told the end: it hangs,
+    /// or is gone. Its producers have been told.
     #[error("the peer took nothing for {limit:?}, although it had granted credit or was told the end")]
     StalledWrite {
         /// The limit it is over.

@@ -338,8 +338,9 @@ impl Server {
 
     /// Takes no new connections, waits until those that are open have sent all their channels have and their peers have
     /// taken it, and closes them: a peer that is told the end closes its side too, and has
-    /// [`stalled_write`](ServerLimits::stalled_write) for that. `false` if `timeout` came first: what is open then is closed as it is. Blocking, on producers and consumers; so
-    /// not for a thread of the [runtime](ServerBuilder::runtime) that it runs on.
+    /// [`stalled_write`](ServerLimits::stalled_write) for that. `false` if `timeout` came first: what is open then is
+    /// closed as it is. Blocking, on producers and consumers; so not for a thread of the
+    /// [runtime](ServerBuilder::runtime) that it runs on.
     #[must_use]
     pub fn shutdown(self, timeout: Duration) -> bool {
         self.close_in_order();
@@ -430,16 +431,16 @@ impl ServedPartition {
         self.state.are_lost()
     }
 
-    /// The next task event that a consumer has sent, and the subpartition it reads; in Flink's form. Takes a lock that is
-    /// held for a moment.
+    /// The next task event that a consumer has sent, and the subpartition it reads; in Flink's form. Takes a lock that
+    /// is held for a moment.
     #[must_use]
     pub fn take_task_event(&self) -> Option<(u32, Vec<u8>)> {
         self.state.take_event()
     }
 
     /// Serves it no more under its id: what nobody has asked for yet is dropped, and counts as released; its writer is
-    /// told so. What consumers have is theirs still, and another partition of that id may be served. Control plane: takes
-    /// the registry's lock.
+    /// told so. What consumers have is theirs still, and another partition of that id may be served. Control plane:
+    /// takes the registry's lock.
     pub fn remove(self) {
         self.registry.remove(&self.state);
     }
