@@ -29,7 +29,8 @@ impl Files {
         let folder = std::env::temp_dir().join(format!("flink-interop-{}", std::process::id()));
         let files = Self { peer: peer.into(), forebay: std::env::current_exe()?, folder };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peer/certificates.sh");
-        let made = Command::new(&script).arg(&files.folder).stdin(Stdio::null()).output()?;
+        let made = Command::new(&script).arg(&files.folder).stdin(Stdio::null()).output();
+        let made = made.with_context(|| format!("cannot run {}", script.display()))?;
         ensure!(made.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&made.stderr));
         Ok(files)
     }
