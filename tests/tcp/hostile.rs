@@ -179,6 +179,7 @@ fn what_a_peer_says_behind_the_end_costs_it_nothing() {
     let mut raw = Raw::connect(observed.address());
     raw.send(&request(1, 1, 2));
     writing.join().unwrap().unwrap();
+    raw.wait_for_first();
     let ending = thread::spawn(move || observed.server.shutdown(LONG));
     assert!(raw.read_to_end().len() > 3 * 100, "and an end");
     let mut late = Vec::new();
@@ -186,6 +187,21 @@ fn what_a_peer_says_behind_the_end_costs_it_nothing() {
     raw.send(&late.repeat((16 << 20) / late.len())); // more than sockets hold: it is read
     drop(raw);
     assert!(ending.join().unwrap());
+}
+
+#[test]
+fn a_peer_that_does_not_close_holds_up_a_shutdown_for_its_time_and_no_longer() {
+    let mut quick = limits();
+    quick.stalled_write = Duration::from_millis(50);
+    let observed = Observed::start(Server::builder().limits(quick));
+    let pool = pool(32);
+    let (_served, writing) = serve(&observed.server, &pool, 1, 3, 100);
+    let mut raw = Raw::connect(observed.address());
+    raw.send(&request(1, 1, 2));
+    writing.join().unwrap().unwrap();
+    raw.wait_for_first();
+    assert!(observed.server.shutdown(LONG), "not for all the time that the shutdown has");
+    assert!(raw.read_to_end().len() > 3 * 100, "it had all, and an end");
 }
 
 #[test]

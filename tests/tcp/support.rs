@@ -150,6 +150,11 @@ impl Raw {
         self.0.write_all(bytes).unwrap();
     }
 
+    /// Waits until something comes: so what was asked for is under way.
+    pub(crate) fn wait_for_first(&mut self) {
+        assert_eq!(self.0.peek(&mut [0]).unwrap(), 1, "the other side closed");
+    }
+
     /// All that comes until the other side closes.
     pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
